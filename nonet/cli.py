@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line: options to a request, errors to an exit status and a message."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import click
+
+from nonet import __version__, levels
+from nonet.errors import FAILED, NonetError, UsageError, quote, reason, say
+from nonet.launch import Request, launch
+
+TYPE_CHECKING = False  # typing costs more to import than this module does
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+SYNOPSIS = "nonet [OPTIONS] [--] PROGRAM [ARGUMENT]..."
+_MAX_DESCRIPTOR = 2**31 - 1
+
+EPILOG = """\b
+Levels, each including the one before it:
+""" + "\n".join(
+    f"  {level:<6}{levels.MEANING[level]}{' (default)' if level == levels.DEFAULT else ''}"
+    for level in levels.LEVELS
+)
+
+
+class _Command(click.Command):
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        formatter.write_text(f"Usage: {SYNOPSIS}")
+
+
+@click.command(
+    cls=_Command,
+    epilog=EPILOG,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "allow_interspersed_args": False,  # what follows PROGRAM is PROGRAM's
+    },
+)
+@click.option(
+    "--allow",
+    metavar="LEVEL",
+    type=click.Choice(levels.LEVELS),
+    help="What may still be acquired.",
+)
+@click.option(
+    "-k",
+    "--keep",
+    metavar="FD",
+    type=click.IntRange(0, _MAX_DESCRIPTOR),
+    multiple=True,
+    help="Hand this inherited descriptor over, whatever it is.",
+)
+@click.option(
+    "-x",
+    "--close-others",
+    is_flag=True,
+    help="Close what is neither 0, 1, 2 nor kept.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Do not say that the level was tightened.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what enforces the level.")
+@click.version_option(__version__, "-V", "--version", message="nonet %(version)s")
+@click.argument("argv", metavar="PROGRAM", nargs=-1, type=click.UNPROCESSED)
+def command(
+    *,
+    allow: str | None,
+    keep: tuple[int, ...],
+    close_others: bool,
+    quiet: bool,
+    verbose: bool,
+    argv: tuple[str, ...],
+) -> Request:
+    """Run PROGRAM without the power to acquire network resources.
+
+    PROGRAM keeps the descriptors it holds. Whatever nonet cannot do exactly, it
+    refuses: exit status 125, and PROGRAM does not run.
+    """
+    if not argv:
+        raise UsageError("run PROGRAM", "none was given", SYNOPSIS)
+    return Request(
+        [os.fsencode(word) for word in argv],
+        level=allow,
+        keep=frozenset(keep),
+        close_others=close_others,
+        quiet=quiet,
+        verbose=verbose,
+    )
+
+
+def parse(arguments: list[str]) -> Request:
+    """Return what a command line asks for.
+
+    Raises UsageError, or click.exceptions.Exit after --help and --version.
+    """
+    # Not command.main(): _NONET_COMPLETE in the environment makes that exit 0.
+    try:
+        with command.make_context("nonet", list(arguments)) as context:
+            request: Request = command.invoke(context)
+    except click.ClickException as error:
+        raise UsageError(
+            "parse the command line", _sentence(error.format_message()), "nonet --help"
+        ) from error
+    return request
+
+
+def _sentence(text: str) -> str:
+    """Return one of click's sentences as a reason: one line, no capital, no full stop."""
+    line = quote(" ".join(text.split()))[1:-1].rstrip(".")
+    return line[:1].lower() + line[1:]
+
+
+def main() -> NoReturn:
+    """Run nonet with this process's arguments. Does not return."""
+    # Python's handler would lose an interrupt that comes just before execve(2).
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        launch(parse(sys.argv[1:]))
+    except click.exceptions.Exit as end:  # --help and --version
+        status = end.exit_code
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            say(NonetError("write to standard output", reason(error)))
+            status = FAILED
+    except NonetError as error:
+        say(error)
+        status = error.status
+    except Exception as error:  # noqa: BLE001 - whatever it is, PROGRAM has not run
+        say(NonetError("run PROGRAM", f"{type(error).__name__}: {error}"))
+        status = FAILED
+    os._exit(status)  # Python's own clean-up can replace the status

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the process holds at launch, judged: sealed, or open-ended.
+
+A socket is sealed at a level if the kernel stops it from being aimed anywhere
+new. Otherwise it carries the authority to reach addresses that nobody named, and
+is not handed over unless the user said so.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from nonet import kernel, levels
+from nonet.errors import NonetError, OpenEndedError, reason
+
+# include/linux/socket.h, include/linux/net.h, include/uapi/linux/in.h
+AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
+STREAM, DGRAM, RAW, SEQPACKET = 1, 2, 3, 5
+TCP, UDP, SCTP, UDPLITE, MPTCP = 6, 17, 132, 136, 262
+
+# family, type, protocol (None: any): the levels at which such a socket is sealed.
+# At none the filter refuses connect, bind, listen and addresses in sendto; above
+# it, Landlock binds TCP, and AF_UNIX reaches what the level allows anyway.
+_ABOVE_NONE = (levels.PATH, levels.UNIX)
+SEALED: dict[tuple[int, int, int | None], tuple[str, ...]] = {
+    (AF_UNIX, STREAM, None): levels.LEVELS,
+    (AF_UNIX, SEQPACKET, None): levels.LEVELS,
+    (AF_UNIX, DGRAM, None): _ABOVE_NONE,
+    (AF_INET, STREAM, TCP): levels.LEVELS,
+    (AF_INET6, STREAM, TCP): levels.LEVELS,
+    (AF_INET, STREAM, MPTCP): (levels.NONE,),
+    (AF_INET6, STREAM, MPTCP): (levels.NONE,),
+}
+
+_NAMES = {
+    (DGRAM, UDP): "UDP socket",
+    (STREAM, MPTCP): "MPTCP socket",
+    (STREAM, SCTP): "SCTP socket",
+    (SEQPACKET, SCTP): "SCTP socket",
+    (DGRAM, UDPLITE): "UDP-Lite socket",
+}
+_REASONS = {
+    (STREAM, MPTCP): "Landlock, which holds TCP to its address, does not see it",
+}
+_DATAGRAMS = "sendmsg(2) can name another destination, where no filter sees it"
+
+# What a descriptor of no inode links to in /proc/PID/fd, and why it is not handed over.
+_DOORS = {
+    "anon_inode:[io_uring]": ("an io_uring", "its system calls pass by the filter"),
+    "anon_inode:seccomp notify": (
+        "a seccomp listener",
+        "it can answer system calls for other processes",
+    ),
+}
+
+
+def judge(identity: tuple[int, int, int], level: str) -> str | None:
+    """Return why a socket (family, type, protocol) is open-ended at a level; None: sealed."""
+    family, kind, protocol = identity
+    for known in (identity, (family, kind, None)):
+        if level in SEALED.get(known, ()):
+            return None
+    if family == AF_UNIX:
+        return f"a datagram socket is open-ended: {_DATAGRAMS}"
+    if family not in (AF_INET, AF_INET6):
+        return f"a socket of family {family} is open-ended: nothing holds it to its peer"
+    name = _NAMES.get((kind, protocol), f"socket of type {kind}, protocol {protocol},")
+    article = "an" if name[0] in "MS" else "a"
+    return f"{article} {name} is open-ended: {_REASONS.get((kind, protocol), _DATAGRAMS)}"
+
+
+def descriptors() -> list[int]:
+    """Return the open descriptors, in order, from /proc/self/fd (proc(5)).
+
+    Raises NonetError without /proc.
+    """
+    try:
+        with os.scandir("/proc/self/fd") as entries:
+            numbers = [int(entry.name) for entry in entries]
+    except OSError as error:
+        raise NonetError(
+            "list the open descriptors",
+            f"/proc/self/fd: {reason(error)}",
+            "mount /proc, or close all but the standard streams with --close-others",
+        ) from error
+    return sorted(fd for fd in numbers if _is_open(fd))
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:  # the descriptor that listed the others
+        return False
+    return True
+
+
+def _open_ended(fd: int, level: str) -> str | None:
+    """Return why a descriptor is not to be handed over; None: it may be."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISSOCK(mode):
+        return judge(kernel.socket_identity(fd), level)
+    if stat.S_IFMT(mode):  # a file, pipe or device: file permissions mediated it
+        return None
+    try:
+        door = _DOORS.get(os.readlink(f"/proc/self/fd/{fd}"))
+    except OSError:
+        return "what it is cannot be told without /proc"
+    return f"{door[0]} is open-ended: {door[1]}" if door else None
+
+
+def check(fds: list[int], level: str, keep: frozenset[int]) -> None:
+    """Refuse to hand over what is open-ended at the level and not among `keep`.
+
+    Raises OpenEndedError naming the descriptor and the reason.
+    """
+    for fd in fds:
+        why = None if fd in keep else _open_ended(fd, level)
+        if why:
+            raise OpenEndedError(
+                f"hand over descriptor {fd}",
+                why,
+                f"close it ({fd}<&- in a shell, or --close-others), or keep it: --keep {fd}",
+            )

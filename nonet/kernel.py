@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Raw system calls: the only module that makes them.
+
+Each function is named as its call, and its body is "call, raise OSError if
+negative". Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+TYPE_CHECKING = False  # typing costs more to import than this module does
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+# --- landlock(7); the same numbers on every architecture, since 5.13 ---
+
+_LANDLOCK_CREATE_RULESET = 444
+_LANDLOCK_ADD_RULE = 445
+_LANDLOCK_RESTRICT_SELF = 446
+_CREATE_RULESET_VERSION = 1 << 0  # LANDLOCK_CREATE_RULESET_VERSION
+_RULE_PATH_BENEATH = 1  # LANDLOCK_RULE_PATH_BENEATH
+
+
+class RulesetAttr(ctypes.Structure):
+    """struct landlock_ruleset_attr: what a ruleset handles.
+
+    Older kernels know fewer members and take the others as long as they are 0.
+    """
+
+    _fields_ = (("fs", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
+    fs: int
+    net: int
+    scoped: int
+
+
+def landlock_abi() -> int:
+    """Return the Landlock ABI version. Raises OSError (ENOSYS, EOPNOTSUPP) without Landlock."""
+    return _checked(
+        _syscall(
+            ctypes.c_long(_LANDLOCK_CREATE_RULESET),
+            None,
+            ctypes.c_size_t(0),
+            ctypes.c_uint32(_CREATE_RULESET_VERSION),
+        )
+    )
+
+
+def landlock_create_ruleset(attr: RulesetAttr) -> int:
+    """landlock_create_ruleset(2): return a descriptor, close-on-exec. Raises OSError."""
+    return _checked(
+        _syscall(
+            ctypes.c_long(_LANDLOCK_CREATE_RULESET),
+            ctypes.byref(attr),
+            ctypes.c_size_t(ctypes.sizeof(attr)),
+            ctypes.c_uint32(0),
+        )
+    )
+
+
+def landlock_add_path_rule(ruleset_fd: int, access: int, parent_fd: int) -> None:
+    """landlock_add_rule(2) with LANDLOCK_RULE_PATH_BENEATH. Raises OSError."""
+    # struct landlock_path_beneath_attr is packed: 12 bytes.
+    attr = access.to_bytes(8, sys.byteorder) + parent_fd.to_bytes(4, sys.byteorder)
+    _checked(
+        _syscall(
+            ctypes.c_long(_LANDLOCK_ADD_RULE),
+            ctypes.c_int(ruleset_fd),
+            ctypes.c_int(_RULE_PATH_BENEATH),
+            attr,
+            ctypes.c_uint32(0),
+        )
+    )
+
+
+def landlock_restrict_self(ruleset_fd: int) -> None:
+    """landlock_restrict_self(2). Raises OSError (E2BIG: 16 domains are the most)."""
+    _checked(
+        _syscall(
+            ctypes.c_long(_LANDLOCK_RESTRICT_SELF), ctypes.c_int(ruleset_fd), ctypes.c_uint32(0)
+        )
+    )
+
+
+# --- seccomp(2), since 3.17 ---
+
+_SET_MODE_FILTER = 1  # SECCOMP_SET_MODE_FILTER
+_FLAG_SPEC_ALLOW = 1 << 2  # SECCOMP_FILTER_FLAG_SPEC_ALLOW, since 4.17
+# By the machine and whether this is a 64-bit process (the tables in arch/).
+_SECCOMP = {
+    ("x86_64", True): 317,
+    ("x86_64", False): 354,
+    ("aarch64", True): 277,
+    ("aarch64", False): 383,
+}
+
+
+class _SockFprog(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def seccomp_number(machine: str) -> int:
+    """Return the number of seccomp(2) for this process on a machine that _SECCOMP names."""
+    return _SECCOMP[machine, sys.maxsize > 2**32]
+
+
+def seccomp_set_mode_filter(number: int, code: bytes) -> None:
+    """seccomp(2) SECCOMP_SET_MODE_FILTER, with SPEC_ALLOW: no mitigation unasked for.
+
+    `number` is the call's own, `code` struct sock_filter[]. Raises OSError.
+    """
+    array = ctypes.create_string_buffer(code, len(code))
+    program = _SockFprog(len(code) // 8, ctypes.addressof(array))
+    _checked(
+        _syscall(
+            ctypes.c_long(number),
+            ctypes.c_uint(_SET_MODE_FILTER),
+            ctypes.c_uint(_FLAG_SPEC_ALLOW),
+            ctypes.byref(program),
+        )
+    )
+
+
+# --- what the process holds ---
+
+_SOL_SOCKET, _SO_TYPE, _SO_PROTOCOL, _SO_DOMAIN = 1, 3, 38, 39  # asm-generic/socket.h
+
+
+def socket_identity(fd: int) -> tuple[int, int, int]:
+    """Return (family, type, protocol) of a socket, as socket(2) numbers them. Raises OSError."""
+    value = ctypes.c_int()
+    found = []
+    for option in (_SO_DOMAIN, _SO_TYPE, _SO_PROTOCOL):
+        length = ctypes.c_uint(ctypes.sizeof(value))
+        _checked(
+            _libc.getsockopt(fd, _SOL_SOCKET, option, ctypes.byref(value), ctypes.byref(length))
+        )
+        found.append(value.value)
+    return found[0], found[1], found[2]
+
+
+# --- becoming PROGRAM ---
+
+
+def execve(path: bytes, argv: Sequence[bytes], environ: Sequence[bytes]) -> Callable[[], int]:
+    """Prepare execve(2), byte for byte; the function returned calls it.
+
+    os.execve(3) cannot say two variables of one name, or a string without "=".
+    That function allocates nothing and returns only by raising OSError.
+    """
+    arguments = (ctypes.c_char_p * (len(argv) + 1))(*argv, None)
+    variables = (ctypes.c_char_p * (len(environ) + 1))(*environ, None)
+    return lambda: _checked(_libc.execve(path, arguments, variables))

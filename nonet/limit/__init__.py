@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The limit: which mechanisms hold a level on this machine, and putting them on.
+
+A level is exact or refused. Only the default may tighten, and nothing widens.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nonet import kernel, levels
+from nonet.errors import CannotEnforceError, reason
+from nonet.limit import filter as seccomp
+from nonet.limit import landlock
+
+
+class Limit:
+    """A level, and everything it takes to enforce it, ready to be put on."""
+
+    __slots__ = ("filter", "landlock", "level", "ruleset", "tightened")
+
+    def __init__(
+        self,
+        level: str,
+        filter_: seccomp.Filter,
+        landlock_: landlock.Landlock,
+        tightened: str | None,
+    ) -> None:
+        self.level = level
+        self.filter = filter_
+        self.landlock = landlock_
+        self.tightened = tightened  # why this is not the default level
+        self.ruleset = landlock.ruleset(level, landlock_.abi) if landlock_.usable else None
+
+    def enforce(self) -> None:
+        """Put the limit on this process: all of it, or CannotEnforceError is raised.
+
+        After that error the process may be limited in part and must end.
+        """
+        import prctl
+
+        step = "set no_new_privs"
+        hint = None
+        try:
+            prctl.set_no_new_privs(1)
+            if self.ruleset is not None:
+                step = "enter a Landlock domain"
+                hint = "16 domains can be nested, and an outer sandbox may forbid them"
+                landlock.restrict(self.ruleset)
+            step = "install the seccomp filter"
+            hint = (
+                "an outer sandbox may forbid seccomp(2), or the kernel lack CONFIG_SECCOMP_FILTER"
+            )
+            kernel.seccomp_set_mode_filter(self.filter.number, self.filter.code)
+        except OSError as error:
+            raise CannotEnforceError(step, reason(error), hint) from error
+
+    def describe(self) -> list[str]:
+        """Return what enforces the level and what stays open, a line each."""
+        lines = [
+            f"level {self.level}: may still acquire {levels.MEANING[self.level]}",
+            f"seccomp filter: {len(self.filter.code) // 8} instructions, {self.filter.source}",
+        ]
+        if self.ruleset is None:
+            lines += [
+                f"no Landlock domain: {self.landlock.why}",
+                "left open: /proc/PID/mem of other processes of the same user",
+                "refused inside, too: attaching to a process, process_vm_writev, pidfd_getfd",
+            ]
+        else:
+            lines.append(f"Landlock domain: ABI {self.landlock.abi}")
+        if self.ruleset is not None and self.ruleset.fs:
+            lines.append("refused by this Landlock ABI, too: mounting")
+        return lines
+
+
+def choose(asked: str | None, found: landlock.Landlock) -> tuple[str, str | None]:
+    """Return the level to enforce, and why it is tighter than the default if it is.
+
+    `asked` is None for the default. Raises CannotEnforceError if a level that was
+    asked for would not be exact with the Landlock found.
+    """
+    level = asked or levels.DEFAULT
+    needed = levels.abi_needed(level)
+    if found.abi >= needed:
+        return level, None
+    missing = found.why or f"its ABI {found.abi} here cannot {_lacking(level, found.abi)}"
+    why = f"it takes Landlock ABI {needed}, and {missing}"
+    if asked is None:
+        return levels.NONE, why
+    exact = [known for known in levels.LEVELS if found.abi >= levels.abi_needed(known)]
+    raise CannotEnforceError(
+        f"enforce level {level}",
+        why,
+        f"exact on this machine: --allow {' or '.join(exact)}"
+        + (f"; for {level}: {found.hint}" if found.hint else ""),
+    )
+
+
+def _lacking(level: str, abi: int) -> str:
+    return next(r.why for r in levels.RIGHTS if level in r.needed_at and r.abi > abi)
+
+
+def prepare(asked: str | None) -> Limit:
+    """Find out what this machine has and get everything ready. Raises CannotEnforceError."""
+    found = landlock.probe()
+    level, tightened = choose(asked, found)
+    code = seccomp.load(os.uname().machine, level, domain=found.usable)
+    return Limit(level, code, found, tightened)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The seccomp filter of a level, derived from nonet.levels.
+
+Filters are compiled ahead of time by pyseccomp and shipped in filters/, because
+importing pyseccomp costs more than everything else nonet does. Where no shipped
+filter fits the machine, pyseccomp compiles one on the spot.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nonet import kernel
+from nonet.errors import CannotEnforceError, quote, reason
+
+FILTERS = os.path.join(os.path.dirname(__file__), "filters")
+
+# The names of one machine in uname(2), whatever its personality(2) pretends.
+MACHINES = {
+    "x86_64": ("x86_64", "i386", "i486", "i586", "i686"),
+    "aarch64": ("aarch64", "armv8l", "armv7l"),
+}
+
+
+class Filter:
+    """A compiled filter: struct sock_filter[], where it comes from, seccomp(2)'s number here."""
+
+    __slots__ = ("code", "number", "source")
+
+    def __init__(self, code: bytes, source: str, number: int) -> None:
+        self.code = code
+        self.source = source
+        self.number = number
+
+
+def load(machine: str, level: str, *, domain: bool) -> Filter:
+    """Return the filter for a machine as uname(2) names it.
+
+    Raises CannotEnforceError if there is none to be had.
+    """
+    family = next((f for f, names in MACHINES.items() if machine in names), None)
+    if family:
+        shipped = path(family, level, domain=domain)
+        try:
+            with open(shipped, "rb") as file:
+                code = file.read()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise CannotEnforceError(f"read {quote(shipped)}", reason(error)) from error
+        else:
+            if not code or len(code) % 8:
+                raise CannotEnforceError(
+                    f"use {quote(shipped)}", "the filter is damaged", "install nonet again"
+                )
+            return Filter(code, "shipped", kernel.seccomp_number(family))
+    try:
+        import pyseccomp
+
+        from nonet.limit import compile as compiler
+
+        return Filter(
+            compiler.compile_rules(family, compiler.rules(level, domain=domain)),
+            "compiled by pyseccomp",
+            pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "seccomp"),
+        )
+    except (ImportError, RuntimeError, OSError) as error:
+        raise CannotEnforceError(
+            f"enforce level {level}",
+            f"no filter for {machine} is shipped, and pyseccomp cannot compile one ({error})",
+            "install pyseccomp and libseccomp",
+        ) from error
+
+
+def path(machine: str, level: str, *, domain: bool) -> str:
+    """Return where the shipped filter of a level stands, with or without a Landlock domain."""
+    return os.path.join(FILTERS, f"{machine}-{level}{'' if domain else '-undomained'}.bpf")
