@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Attempts with sockets that are held: use, aim elsewhere, listen elsewhere."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import ctypes
+import os
+import socket
+from errno import EISCONN
+
+from base import (
+    ANY,
+    BARE,
+    NO_EFFECT,
+    NONE,
+    PATH,
+    UNIX,
+    UNSEEN,
+    Held,
+    NotRefusedError,
+    attempt,
+    call,
+)  # fmt: skip
+
+MSG_FASTOPEN = 0x2000_0000
+IPPROTO_SCTP = 132
+TCP_ULP = 31
+SO_ACCEPTCONN = 30
+
+# --- ordinary use ---
+
+
+@attempt("held-use", hold="connected", seen="echo")
+def use_a_connected_socket(held: Held) -> None:
+    one = held.socket()
+    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if one.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) != socket.SOCK_STREAM:
+        raise NotRefusedError
+    for send in (one.send, one.sendall, lambda data: one.sendmsg([data])):
+        send(b"x")
+        if one.recv(1) != b"x":
+            raise NotRefusedError
+    os.write(one.fileno(), b"x")
+    if os.read(one.fileno(), 1) != b"x":
+        raise NotRefusedError
+    one.getpeername()
+    one.shutdown(socket.SHUT_WR)
+
+
+@attempt("held-use", hold="called")
+def accept_from_a_held_listener(held: Held) -> None:
+    connection, _ = held.socket().accept()
+    if connection.recv(5) != b"hello":
+        raise NotRefusedError
+
+
+@attempt("held-listen", hold="called")
+def listen_again(held: Held) -> None:
+    listener = held.socket()
+    listener.listen(16)
+    connection, _ = listener.accept()
+    if connection.recv(5) != b"hello":
+        raise NotRefusedError
+
+
+@attempt("received", hold="post", seen="echo")
+def receive_a_connected_socket_and_use_it(held: Held) -> None:
+    _, fds, *_ = socket.recv_fds(held.socket(), 1, 1)
+    received = socket.socket(fileno=fds[0])
+    received.send(b"x")
+    if received.recv(1) != b"x":
+        raise NotRefusedError
+
+
+# --- aiming elsewhere ---
+
+
+def _disconnect(one: socket.socket) -> None:
+    call("connect", one.fileno(), array.array("H", [socket.AF_UNSPEC] * 8).tobytes(), 16)
+
+
+def _aim(one: socket.socket, held: Held) -> None:
+    one.settimeout(5)
+    one.connect(tuple(held.places["tcp-lo"]))
+
+
+@attempt("held-aim", hold="connected", seen="tcp-lo", expect={BARE: EISCONN})
+def connect_a_connected_socket(held: Held) -> None:
+    _aim(held.socket(), held)
+
+
+@attempt("held-aim", hold="connected", seen="tcp-lo")
+def disconnect_then_connect(held: Held) -> None:
+    one = held.socket()
+    _disconnect(one)
+    _aim(one, held)
+
+
+@attempt("held-aim", hold="called", seen="tcp-lo")
+def disconnect_a_listener_then_connect(held: Held) -> None:
+    one = held.socket()
+    _disconnect(one)
+    _aim(one, held)
+
+
+@attempt("held-aim", hold="called", seen="tcp-lo")
+def shut_a_listener_down_then_connect(held: Held) -> None:
+    one = held.socket()
+    one.shutdown(socket.SHUT_RDWR)
+    _aim(one, held)
+
+
+@attempt("held-aim", hold="fresh", seen="tcp-lo")
+def connect_a_fresh_socket(held: Held) -> None:
+    _aim(held.socket(), held)
+
+
+@attempt("held-aim", hold="fresh6", seen="tcp-lo")
+def connect_a_fresh_socket_to_a_mapped_address(held: Held) -> None:
+    one = held.socket()
+    one.settimeout(5)
+    host, port = held.places["tcp-lo"]
+    one.connect((f"::ffff:{host}", port))
+
+
+@attempt("held-aim", hold="fresh")
+def bind_a_fresh_socket(held: Held) -> None:
+    held.socket().bind(("127.0.0.1", 0))
+
+
+@attempt("held-aim", hold="connected")
+def disconnect_then_bind(held: Held) -> None:
+    one = held.socket()
+    _disconnect(one)
+    one.bind(("127.0.0.2", 0))
+
+
+# The kernel ignores an address on a connected TCP socket: the data goes to the peer it has.
+@attempt(
+    "held-aim", hold="connected", seen="tcp-lo", expect=dict.fromkeys((BARE, PATH, UNIX), UNSEEN)
+)
+def sendto_with_an_address(held: Held) -> None:
+    held.socket().sendto(b"x", tuple(held.places["tcp-lo"]))
+
+
+# The filter cannot see this address, and need not: the kernel ignores it too.
+@attempt(
+    "held-aim",
+    hold="connected",
+    seen="tcp-lo",
+    expect=dict.fromkeys((BARE, NONE, PATH, UNIX), UNSEEN),
+)
+def sendmsg_with_an_address(held: Held) -> None:
+    held.socket().sendmsg([b"x"], [], 0, tuple(held.places["tcp-lo"]))
+
+
+@attempt("held-aim", hold="mptcp", seen="tcp-lo", at=(NONE,))
+def connect_a_fresh_mptcp_socket(held: Held) -> None:
+    _aim(held.socket(), held)
+
+
+@attempt("unix-path", hold="unix-fresh", seen="unix-stream")
+def connect_a_held_unix_socket_to_a_pathname(held: Held) -> None:
+    held.socket().connect(held.places["unix-stream"])
+
+
+@attempt("abstract-outside", hold="unix-fresh", seen="abstract-stream")
+def connect_a_held_unix_socket_to_an_abstract_name(held: Held) -> None:
+    held.socket().connect(held.places["abstract-stream"])
+
+
+@attempt("abstract-bind", hold="unix-fresh")
+def autobind_a_held_unix_socket(held: Held) -> None:
+    one = held.socket()
+    call("bind", one.fileno(), array.array("H", [socket.AF_UNIX]).tobytes(), 2)
+    if not one.getsockname():
+        raise NotRefusedError
+
+
+# Kept although open-ended: at none the domain still keeps abstract names out of reach.
+@attempt("abstract-outside", hold="unix-dgram", seen="abstract-dgram", keep=True)
+def sendmsg_from_a_kept_datagram_socket_to_an_abstract_name(held: Held) -> None:
+    held.socket().sendmsg([b"x"], [], 0, held.places["abstract-dgram"])
+
+
+# --- listening elsewhere ---
+
+
+def _listens(one: socket.socket) -> bool:
+    return one.getsockopt(socket.SOL_SOCKET, SO_ACCEPTCONN) == 1
+
+
+def _listen_elsewhere(one: socket.socket, port: int) -> str | None:
+    one.listen(1)
+    if not _listens(one):
+        return NO_EFFECT
+    if one.getsockname()[1] == port:
+        raise NotRefusedError(one.getsockname())
+    return None
+
+
+@attempt("held-relisten", hold="connected")
+def disconnect_then_listen(held: Held) -> str | None:
+    one = held.socket()
+    port = one.getsockname()[1]
+    with contextlib.suppress(PermissionError):
+        _disconnect(one)
+    return _listen_elsewhere(one, port)
+
+
+@attempt("held-relisten", hold="fresh")
+def listen_on_a_fresh_socket(held: Held) -> str | None:
+    return _listen_elsewhere(held.socket(), 0)
+
+
+@attempt("held-relisten", hold="called")
+def shut_down_then_listen(held: Held) -> str | None:
+    one = held.socket()
+    one.shutdown(socket.SHUT_RDWR)
+    one.listen(1)
+    return None if _listens(one) else NO_EFFECT
+
+
+# --- TCP Fast Open: connect by sending ---
+
+
+@attempt("fastopen", hold="fresh", seen="tcp-lo")
+def fastopen_by_sendto(held: Held) -> None:
+    held.socket().sendto(b"x", MSG_FASTOPEN, tuple(held.places["tcp-lo"]))
+
+
+@attempt("fastopen", hold="fresh", seen="tcp-lo")
+def fastopen_by_sendmsg(held: Held) -> None:
+    held.socket().sendmsg([b"x"], [], MSG_FASTOPEN, tuple(held.places["tcp-lo"]))
+
+
+@attempt("fastopen", hold="called", seen="tcp-lo")
+def fastopen_by_a_listener_shut_down(held: Held) -> None:
+    one = held.socket()
+    one.shutdown(socket.SHUT_RDWR)
+    one.sendmsg([b"x"], [], MSG_FASTOPEN, tuple(held.places["tcp-lo"]))
+
+
+@attempt("fastopen", hold="fresh", seen="tcp-lo")
+def fastopen_by_sendmmsg(held: Held) -> None:
+    host, port = held.places["tcp-lo"]
+    name = ctypes.create_string_buffer(
+        array.array("H", [socket.AF_INET]).tobytes()
+        + port.to_bytes(2, "big")
+        + socket.inet_aton(host)
+        + bytes(8),
+        16,
+    )
+    data = ctypes.create_string_buffer(b"x")
+    vector = (ctypes.c_uint64 * 2)(ctypes.addressof(data), 1)  # struct iovec
+    message = (ctypes.c_uint64 * 8)(  # struct mmsghdr, 64-bit
+        ctypes.addressof(name), 16, ctypes.addressof(vector), 1, 0, 0, 0, 0
+    )
+    call("sendmmsg", held.fds[0], message, 1, MSG_FASTOPEN)
+
+
+# --- other protocols through a held socket ---
+
+
+# A kernel without kTLS or SMC says ENOENT: what matters is that nonet's refusal comes first.
+@attempt("held-ulp", hold="connected", expect={BARE: ANY, NONE: ANY})
+def another_protocol_on_top(held: Held) -> None:
+    held.socket().setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"smc")
+
+
+# No SCTP on this socket, so the control is the kernel's own word that it is no SCTP socket.
+@attempt("sctp-connectx", hold="connected", expect={BARE: ANY})
+def sctp_connectx(held: Held) -> None:
+    held.socket().setsockopt(IPPROTO_SCTP, 110, bytes(16))
+
+
+@attempt("sctp-connectx", hold="connected", expect={BARE: ANY})
+def sctp_connectx_old(held: Held) -> None:
+    held.socket().setsockopt(IPPROTO_SCTP, 107, bytes(16))
+
+
+@attempt("sctp-connectx", hold="connected", expect={BARE: ANY})
+def sctp_connectx3(held: Held) -> None:
+    held.socket().getsockopt(IPPROTO_SCTP, 111, 16)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The probe under nonet at one level, and what comes of each attempt."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from errno import EPERM
+from pathlib import Path
+from typing import Any
+
+from base import ANY, ATTEMPTS, BARE, NO_EFFECT, SUCCESS, UNSEEN, Attempt
+from world import PYTHON, Victim, World, hold
+
+from nonet import levels
+
+PROBE = Path(__file__).with_name("probe.py")
+CELLS = {row.key: row.cells for row in levels.ROWS}
+
+
+class Subject:
+    """One launch of the probe; it makes its attempts one after the other."""
+
+    def __init__(
+        self,
+        world: World,
+        level: str,
+        *,
+        prefix: list[str | bytes],
+        nonet: list[str],
+        probe: Path,
+        environ: dict[str, str],
+    ) -> None:
+        self.world = world
+        self.level = level
+        mine = [a for a in ATTEMPTS.values() if level == BARE or level in a.at]
+        self.holdings = {a.name: hold(world, a.hold) for a in mine}
+        self.victim = Victim(prefix)
+        kept = [fd for a in mine if a.keep for fd in self.holdings[a.name].fds]
+        keep = [f"--keep={fd}" for fd in kept]
+        options = [] if level == BARE else [*nonet, "--allow", level, *keep, "--"]
+        self.process = subprocess.Popen(
+            [*prefix, *options, PYTHON, "-I", "-S", str(probe)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[fd for holding in self.holdings.values() for fd in holding.fds],
+            env=environ,
+            cwd="/",
+        )
+        self.places = {
+            **world.places,
+            "victim": self.victim.pid,
+            "victim-address": self.victim.address,
+            "nonet": nonet[0],
+        }
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.victim.close()
+
+    def count(self, attempt: Attempt) -> int:
+        """Return how much has reached the other side of an attempt."""
+        if attempt.seen is None:
+            return 0
+        if attempt.seen == "victim":
+            return self.victim.touched()
+        own = self.holdings[attempt.name].count
+        return own() if own else self.world.counts[attempt.seen]
+
+    def make(self, name: str) -> tuple[dict[str, Any], int, int]:
+        """Make an attempt. Return its answer, what was seen of it, and packets that got out."""
+        attempt = ATTEMPTS[name]
+        order = {"name": name, "fds": self.holdings[name].fds, "places": self.places}
+        before = self.count(attempt)
+        with self.world.network.capture() as packets:
+            assert self.process.stdin is not None
+            assert self.process.stdout is not None
+            self.process.stdin.write(json.dumps(order).encode() + b"\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        answer = json.loads(line) if line else {"odd": "the probe did not run"}
+        return answer, self.count(attempt) - before, len(packets)
+
+
+def expected(attempt: Attempt, level: str) -> object:
+    """Return what the contract says of an attempt: an errno, a signal, or a word of base."""
+    if level in attempt.expect:
+        return attempt.expect[level]
+    if level == BARE:
+        return SUCCESS
+    cell = CELLS[attempt.row][level]
+    if cell in levels.ERRNOS:
+        return frozenset(levels.ERRNOS[cell])
+    return {levels.NO_EFFECT: NO_EFFECT, levels.IMPOSSIBLE: EPERM}.get(cell, SUCCESS)
+
+
+def departure(attempt: Attempt, level: str, result: tuple[dict[str, Any], int, int]) -> str:
+    """Return how a result departs from what is expected; empty if it does not."""
+    answer, seen, packets = result
+    wanted = expected(attempt, level)
+    success = wanted == SUCCESS
+    if wanted in (SUCCESS, UNSEEN):
+        holds = answer == {"ok": None}
+    elif wanted == NO_EFFECT:
+        holds = answer == {"ok": NO_EFFECT}
+    elif wanted == ANY:
+        holds = answer.get("errno") != EPERM and "odd" not in answer
+    elif isinstance(wanted, int) and wanted < 0:
+        holds = answer == {"signal": -wanted}
+    else:
+        holds = answer.get("errno") in (wanted if isinstance(wanted, frozenset) else {wanted})
+    if attempt.seen and (seen > 0) != success:
+        holds = False
+    if level != BARE and packets:
+        holds = False
+    return "" if holds else f"{answer}, {seen} seen, {packets} packets out; expected {wanted}"
