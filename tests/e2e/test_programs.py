@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import re
@@ -97,7 +98,8 @@ def perform(machine: Machine, work: Work, *launcher: str) -> Outcome:
         )  # fmt: skip
     finally:
         for pid in survivors(place):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(place)
     assert not left, f"{work.name} left processes running"
     return outcome
