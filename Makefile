@@ -1,0 +1,122 @@
+## make run         set up, then show what nonet does, with real programs
+## make test        set up, then run every check and every test
+## make lint        the checks alone
+## make test-setup  the set-up on fresh Debians that have python3 and make, and no more
+## make filters     compile the shipped filters anew
+## make clean       remove what the others made
+
+VENV = .venv
+# A Python that every user can execute: the tests run nonet as nobody, too.
+PYTHON := $(shell command -v /usr/bin/python3 || echo python3)
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+TESTS = tests
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+# What has to be on the machine: PROOF:PACKAGE, where PROOF is a command or a file,
+# and PACKAGE brings it on Debian. Only what is missing is installed.
+sysconfig = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("$(1)"))')
+SETUP_PACKAGES = \
+    $(call sysconfig,stdlib)/ensurepip/__init__.py:python3-venv \
+    $(call sysconfig,include)/Python.h:python3-dev \
+    /usr/include/sys/capability.h:libcap-dev \
+    /usr/lib*/*/libseccomp.so.2:libseccomp2 \
+    gcc:gcc
+TEST_PACKAGES = \
+    curl:curl \
+    dbus-run-session:dbus-daemon \
+    fish:fish \
+    gcc:gcc \
+    gdb:gdb \
+    getent:libc-bin \
+    git:git \
+    gpg:gnupg \
+    gpg-agent:gpg-agent \
+    ip:iproute2 \
+    make:make \
+    mandoc:mandoc \
+    node:nodejs \
+    nsenter:util-linux \
+    ping:iputils-ping \
+    sqlite3:sqlite3 \
+    ssh-agent:openssh-client \
+    strace:strace \
+    wget:wget \
+    zsh:zsh \
+    /usr/include/stdio.h:libc6-dev \
+    /usr/share/bash-completion/bash_completion:bash-completion
+SYSTEM_PACKAGES = \
+    debootstrap:debootstrap \
+    git:git \
+    unshare:util-linux
+
+# What nonet is built from. The folders count too: a file may have been removed.
+SOURCES := pyproject.toml $(shell find nonet bin man completions ! -path '*/__pycache__*')
+
+.PHONY: help run test lint test-setup filters clean
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+run: $(VENV)/nonet-installed
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" demo/run
+
+# Tests make users and networks of their own, which takes root.
+test: lint $(VENV)/nonet-installed
+	@$(call install,$(TEST_PACKAGES))
+	@$(SUDO) env PATH="$$PATH" PYTHONDONTWRITEBYTECODE=1 \
+	    $(VENV)/bin/pytest -q -rs -p no:cacheprovider $(TESTS)
+
+lint: $(VENV)/test-tools-installed
+	@$(VENV)/bin/ruff check -q --output-format concise
+	@$(VENV)/bin/ruff format -q --check
+	@$(VENV)/bin/mypy --no-error-summary
+
+test-setup:
+	@$(call install,$(SYSTEM_PACKAGES))
+	@for check in set-up sudo pipx debian-packages; do \
+	    $(SUDO) tests/system/fresh-debian $$check || exit 1; done
+
+filters: $(VENV)/nonet-installed
+	@$(VENV)/bin/python -m nonet.limit.compile
+
+clean:
+	@$(SUDO) rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -prune -exec $(SUDO) rm -rf {} +
+
+# hatchling builds nonet and setuptools python-prctl, here and not in an environment
+# that pip fetches for every build: installing nonet again needs no network.
+$(VENV)/made:
+	@$(call install,$(SETUP_PACKAGES))
+	@echo "Making a virtual environment in $(VENV)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/pip install -qq hatchling setuptools wheel
+	@touch $@
+
+$(VENV)/nonet-installed: $(VENV)/made $(SOURCES)
+	@echo "Installing nonet and its dependencies in $(VENV)"
+	@$(VENV)/bin/pip install -qq --no-build-isolation .
+	@touch $@
+
+$(VENV)/test-tools-installed: $(VENV)/made pyproject.toml
+	@echo "Installing the test tools in $(VENV)"
+	@$(VENV)/bin/pip install -qq --no-build-isolation '.[test]'
+	@touch $@
+
+# Install the packages of a list whose proof is not there.
+define install
+missing=; for need in $(1); do \
+    proof=$${need%:*}; \
+    case $$proof in \
+        /*) ls $$proof ;; \
+        *) command -v $$proof ;; \
+    esac >/dev/null 2>&1 || missing="$$missing $${need##*:}"; \
+done; \
+test -z "$$missing" || { \
+    echo "Installing$$missing"; \
+    log=$$($(SUDO) apt-get -q update 2>&1 && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+        apt-get -q -y --no-install-recommends install $$missing 2>&1 </dev/null) || { \
+        printf '%s\nnonet: cannot install%s: apt-get failed\n' "$$log" "$$missing" >&2; exit 1; }; \
+}
+endef
