@@ -95,12 +95,18 @@ def command(
 def parse(arguments: list[str]) -> Request:
     """Return what a command line asks for.
 
-    Raises UsageError, or click.exceptions.Exit after --help and --version.
+    Raises NonetError, or click.exceptions.Exit after --help and --version.
     """
     # Not command.main(): _NONET_COMPLETE in the environment makes that exit 0.
     try:
-        with command.make_context("nonet", list(arguments)) as context:
-            request: Request = command.invoke(context)
+        try:
+            with command.make_context("nonet", list(arguments)) as context:
+                request: Request = command.invoke(context)
+        finally:
+            if sys.stdout:  # Python has none where descriptor 1 is closed
+                sys.stdout.flush()  # --help and --version
+    except OSError as error:
+        raise NonetError("write to standard output", reason(error)) from error
     except click.ClickException as error:
         raise UsageError(
             "parse the command line", _sentence(error.format_message()), "nonet --help"
@@ -123,11 +129,6 @@ def main() -> NoReturn:
         launch(parse(sys.argv[1:]))
     except click.exceptions.Exit as end:  # --help and --version
         status = end.exit_code
-        try:
-            sys.stdout.flush()
-        except OSError as error:
-            say(NonetError("write to standard output", reason(error)))
-            status = FAILED
     except NonetError as error:
         say(error)
         status = error.status

@@ -8,6 +8,7 @@ kernel itself ends it. What is seen on the other side is part of the verdict.
 from __future__ import annotations
 
 import shutil
+from errno import ENOSYS
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,10 @@ import acquire  # noqa: F401 - registers its attempts, as the next two do
 import doors  # noqa: F401
 import holding  # noqa: F401
 import pytest
-from base import ATTEMPTS, BARE, Attempt
+from base import ATTEMPTS, BARE, NONE, Attempt
 from conftest import NOBODY, Machine
-from subject import CELLS, Subject, departure
-from world import World
+from subject import CELLS, UNDOMAINED, Subject, departure
+from world import PYTHON, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from network import Network
 
 HERE = Path(__file__).parent
-LEVELS = (BARE, "none", "path", "unix")
+LEVELS = (BARE, "none", "path", "unix", UNDOMAINED)
+LANDLOCK = "444,445,446"  # its system calls, on every architecture
 USERS = {"root": 0, "unprivileged": NOBODY}
 
 
@@ -48,15 +50,17 @@ def subjects(
     """The probe under nonet, launched once for each level and user."""
     place = world.directory / "contract"
     shutil.copytree(HERE / "contract", place)
+    shutil.copy(HERE / "outer.py", place)
     made = {}
     for level in LEVELS:
         for user, uid in USERS.items():
             machine = Machine(installed, network, world.directory, uid)
+            outer = [PYTHON, "-I", "-S", str(place / "outer.py"), str(ENOSYS), LANDLOCK]
             made[level, user] = Subject(
                 world,
                 level,
                 prefix=machine.words(),
-                nonet=[installed],
+                nonet=[*(outer if level == UNDOMAINED else []), installed],
                 probe=place / "probe.py",
                 environ=machine.environ(),
             )
@@ -71,7 +75,7 @@ def _cases() -> Iterator[object]:
             for attempt in ATTEMPTS.values():
                 if level == BARE and attempt.needs_root and uid:
                     continue  # the kernel itself refuses: there is nothing to compare with
-                if level == BARE or level in attempt.at:
+                if level in (BARE, *attempt.at) or (level == UNDOMAINED and NONE in attempt.at):
                     name = f"{level}-{user}-{attempt.row}-{attempt.name}"
                     yield pytest.param(level, user, attempt, id=name)
 

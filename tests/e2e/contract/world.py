@@ -70,7 +70,7 @@ class World:
             path = str(self.directory / kind)
             self._bound(f"unix-{kind}", network.inside, socket.AF_UNIX, number, path)
             Path(path).chmod(0o777)
-            abstract = f"\0nonet-test-{kind}-{os.getpid()}"
+            abstract = f"\0{self.directory.name}-{kind}"
             self._bound(f"abstract-{kind}", network.inside, socket.AF_UNIX, number, abstract)
         setuid_python = self.directory / "setuid-python"
         shutil.copy(os.path.realpath(PYTHON), setuid_python)
@@ -79,6 +79,8 @@ class World:
 
     def close(self) -> None:
         for one in self._sockets:
+            with contextlib.suppress(OSError):  # ENOTCONN: an unbound peer; it wakes all the same
+                one.shutdown(socket.SHUT_RDWR)  # close(2) alone leaves accept(2) waiting
             one.close()
         shutil.rmtree(self.directory)
 

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mutation check for Landlock: without any one of its rights, an attempt gets through.
+
+The filter's rules have theirs in tests/pure/test_filter.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from base import ATTEMPTS
+from conftest import Machine
+from subject import Subject, departure
+from world import World
+
+from nonet import levels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from network import Network
+
+HERE = Path(__file__).parent
+
+WITHOUT_ONE_RIGHT = """
+RIGHTS = tuple(right for position, right in enumerate(RIGHTS) if position != {})
+"""
+WITHOUT_DOMAIN = """
+def restrict(attr: object) -> None:
+    pass
+"""
+# What to change, the level, and attempts of which one at least must get through.
+_AIM = ("connect_a_fresh_socket", "bind_a_fresh_socket", "disconnect_then_connect")
+_ABSTRACT = (
+    "connect_to_an_abstract_name",
+    "sendmsg_from_a_kept_datagram_socket_to_an_abstract_name",
+)
+_OUTSIDE = (
+    "attach_outside",
+    "process_vm_writev_outside",
+    "proc_mem_outside",
+    "pidfd_getfd_outside",
+)
+MUTANTS = [
+    *(
+        pytest.param(
+            "levels.py",
+            WITHOUT_ONE_RIGHT.format(position),
+            level,
+            _ABSTRACT if right.field == "scoped" else _AIM,
+            id=f"right-{position}-{level}",
+        )
+        for position, right in enumerate(levels.RIGHTS)
+        # At none a filter refuses connect and bind, too: the TCP rights stand behind it there.
+        for level in (right.at if right.field == "scoped" else right.needed_at)
+    ),
+    *(
+        pytest.param("limit/landlock.py", WITHOUT_DOMAIN, level, _OUTSIDE, id=f"domain-{level}")
+        for level in levels.LEVELS
+    ),
+]
+
+
+@pytest.fixture
+def world(network: Network) -> Iterator[World]:
+    made = World(network)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(("module", "change", "level", "names"), MUTANTS)
+def test_without_it_an_attempt_gets_through(
+    installed: str, network: Network, world: World, module: str, change: str, level: str,
+    names: tuple[str, ...],
+) -> None:  # fmt: skip
+    (origin,) = Path(installed).parent.parent.glob("lib/python3*/site-packages/nonet")
+    shutil.copytree(origin, world.directory / "mutant/nonet")
+    with (world.directory / "mutant/nonet" / module).open("a") as file:
+        file.write(change)
+    shutil.copytree(HERE / "contract", world.directory / "contract")
+    machine = Machine(installed, network, world.directory, 65534)
+    subject = Subject(
+        world,
+        level,
+        prefix=machine.words(),
+        nonet=[str(Path(installed).with_name("python3")), "-m", "nonet"],
+        probe=world.directory / "contract/probe.py",
+        environ=machine.environ(PYTHONPATH=str(world.directory / "mutant")),
+    )
+    departures = [departure(ATTEMPTS[name], level, subject.make(name)) for name in names]
+    subject.close()
+    assert any("'ok': None" in words or words.startswith("{'ok'") for words in departures)
