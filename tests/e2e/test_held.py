@@ -93,7 +93,7 @@ OPEN_ENDED = {
                    f"a datagram socket is open-ended: {DATAGRAMS}"),
     "unix-dgram-pair": (datagram_pair, ("none",),
                         f"a datagram socket is open-ended: {DATAGRAMS}"),
-    "io-uring": (io_uring, LEVELS, 
+    "io-uring": (io_uring, LEVELS,
                  "an io_uring is open-ended: its system calls pass by the filter"),
     "seccomp": (seccomp_listener, LEVELS, ("a seccomp listener is open-ended:"
                 " it can answer system calls for other processes")),

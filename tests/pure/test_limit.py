@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is chosen for each level on each kernel, and how descriptors are judged."""
+
+from __future__ import annotations
+
+import pytest
+
+from nonet import errors, held, levels, limit
+from nonet.errors import CannotEnforceError
+from nonet.levels import NONE, PATH, UNIX
+from nonet.limit import landlock
+from nonet.limit.landlock import Landlock
+
+NO_LANDLOCK = Landlock(0, "this kernel has no Landlock", "a kernel with it")
+ABIS = range(12)
+EXACT_FROM = {NONE: 0, UNIX: 4, PATH: 6}
+
+TCP_RIGHTS, ABSTRACT_SCOPE, REFER = 3, 1, 1 << 13
+
+
+@pytest.mark.parametrize("abi", ABIS)
+@pytest.mark.parametrize("level", levels.LEVELS)
+def test_a_level_asked_for_is_exact_or_refused(level: str, abi: int) -> None:
+    if abi >= EXACT_FROM[level]:
+        assert limit.choose(level, Landlock(abi)) == (level, None)
+    else:
+        with pytest.raises(CannotEnforceError):
+            limit.choose(level, Landlock(abi))
+
+
+@pytest.mark.parametrize("abi", ABIS)
+def test_only_the_default_tightens_and_only_to_none(abi: int) -> None:
+    level, why = limit.choose(None, Landlock(abi))
+    assert level == (PATH if abi >= 6 else NONE)
+    assert (why is None) == (level == PATH)
+
+
+def test_the_refusal_says_what_is_missing_and_what_would_work() -> None:
+    with pytest.raises(CannotEnforceError) as refused:
+        limit.choose(PATH, Landlock(5))
+    assert str(refused.value).splitlines() == [
+        (
+            "nonet: cannot enforce level path: it takes Landlock ABI 6, and its ABI 5 here cannot"
+            " keep abstract names outside out of reach"
+        ),
+        "nonet: hint: exact on this machine: --allow none or unix",
+    ]
+    with pytest.raises(CannotEnforceError) as refused:
+        limit.choose(UNIX, NO_LANDLOCK)
+    assert str(refused.value).splitlines() == [
+        (
+            "nonet: cannot enforce level unix: it takes Landlock ABI 4, and"
+            " this kernel has no Landlock"
+        ),
+        "nonet: hint: exact on this machine: --allow none; for unix: a kernel with it",
+    ]
+
+
+@pytest.mark.parametrize("abi", range(2, 12))
+@pytest.mark.parametrize("level", levels.LEVELS)
+def test_the_ruleset_handles_what_the_kernel_knows_and_the_level_asks(level: str, abi: int) -> None:
+    attr = landlock.ruleset(level, abi)
+    assert attr.net == (TCP_RIGHTS if abi >= 4 else 0)
+    assert attr.scoped == (ABSTRACT_SCOPE if abi >= 6 and level != UNIX else 0)
+    # A domain that handles the file system forbids mounting: only where there is no other.
+    assert attr.fs == (0 if abi >= 4 else REFER)
+    assert attr.fs | attr.net | attr.scoped, "an empty ruleset is refused by the kernel"
+
+
+def test_the_first_abi_would_forbid_renames_and_is_not_used() -> None:
+    assert [abi for abi in ABIS if Landlock(abi).usable] == list(range(2, 12))
+
+
+SEALED_AT = {
+    (1, 1, 0): levels.LEVELS,  # AF_UNIX
+    (1, 5, 0): levels.LEVELS,
+    (1, 2, 0): (PATH, UNIX),
+    (2, 1, 6): levels.LEVELS,  # TCP
+    (10, 1, 6): levels.LEVELS,
+    (2, 1, 262): (NONE,),  # MPTCP
+    (10, 1, 262): (NONE,),
+}
+
+
+def test_only_what_the_kernel_holds_to_its_peer_is_sealed() -> None:
+    """Every family, type and protocol: what is not listed is open-ended at every level."""
+    for family in range(64):
+        for kind in (1, 2, 3, 4, 5, 6, 10):
+            for protocol in (0, 1, 6, 17, 58, 132, 136, 255, 262):
+                known = SEALED_AT.get((family, kind, 0 if family == 1 else protocol), ())
+                sealed = tuple(
+                    level
+                    for level in levels.LEVELS
+                    if held.judge((family, kind, protocol), level) is None
+                )
+                assert sealed == known, (family, kind, protocol)
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("plain", "'plain'"),
+        (b"\xff", "'\\xff'"),
+        ("a\nb\x1b", "'a\\nb\\x1b'"),
+        ("\u00e9\u4e2d", "'\u00e9\u4e2d'"),
+        ("\u2028\u202e", "'\\u2028\\u202e'"),
+        ("", "''"),
+    ],
+)
+def test_a_users_word_stays_on_one_line(word: str | bytes, shown: str) -> None:
+    assert errors.quote(word) == shown
