@@ -207,3 +207,11 @@ def test_after_two_dashes_no_option_of_nonet_is_offered(shell: Shell) -> None:
 def test_what_the_wrapped_command_has_no_completion_for_is_a_file(shell: Shell) -> None:
     (shell.place / "a-file").touch()
     assert shell.offers("nonet /bin/echo a-fi") == {"a-file"}
+
+
+def test_the_bash_package_loads_what_is_not_loaded_yet(tmp_path: Path) -> None:
+    shell = Shell("bash and its package", tmp_path)
+    late = tmp_path / ".local/share/bash-completion/completions/late-demo"
+    late.parent.mkdir(parents=True)
+    late.write_text("complete -W '--late' late-demo\n")
+    assert shell.offers("nonet --allow none late-demo --l") == {"--late"}
