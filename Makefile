@@ -78,7 +78,7 @@ test-setup:
 	    $(SUDO) tests/system/fresh-debian $$check || exit 1; done
 
 filters: $(VENV)/nonet-installed
-	@$(VENV)/bin/python -m nonet.limit.compile
+	@$(VENV)/bin/python -m nonet.limit.ship
 
 clean:
 	@$(SUDO) rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

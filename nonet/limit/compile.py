@@ -11,7 +11,6 @@ import tempfile
 import pyseccomp
 
 from nonet import levels
-from nonet.limit import filter as shipped
 
 TYPE_CHECKING = False  # as in nonet.limit.filter
 if TYPE_CHECKING:
@@ -38,18 +37,6 @@ SOCKETCALL = {
 def rules(level: str, *, domain: bool) -> list[levels.Rule]:
     """Return the rules of a level, with or without a Landlock domain beside the filter."""
     return [rule for rule in levels.RULES if level in rule.at and not (rule.undomained and domain)]
-
-
-def variants() -> Iterator[tuple[str, str, bool]]:
-    """Yield (machine, level, domain) of every shipped filter.
-
-    Without a domain only levels that need nothing of Landlock can be had.
-    """
-    for machine in shipped.MACHINES:
-        for level in levels.LEVELS:
-            yield machine, level, True
-            if not levels.abi_needed(level):
-                yield machine, level, False
 
 
 def compile_rules(machine: str | None, chosen: Sequence[levels.Rule]) -> bytes:
@@ -97,9 +84,3 @@ def _alternatives(when: Sequence[levels.Test]) -> Iterator[list[pyseccomp.Arg]]:
             yield [pyseccomp.Arg(test.arg, pyseccomp.MASKED_EQ, bit, bit & ~test.value)]
         return
     yield [pyseccomp.Arg(t.arg, pyseccomp.MASKED_EQ, t.mask, t.value) for t in when]
-
-
-if __name__ == "__main__":
-    for machine, level, domain in variants():
-        with open(shipped.path(machine, level, domain=domain), "wb") as file:
-            file.write(compile_rules(machine, rules(level, domain=domain)))

@@ -19,7 +19,7 @@ UNSHARE = "unshare --user --map-root-user --mount"  # which an ordinary user may
 DEEDS = {
     "files": "mkdir a b; echo x >a/f; ln a/f b/g; mv a/f b/h; ln -s h b/s; cat b/s b/g; ls b",
     "a fifo": "mkfifo p; echo through >p & cat p; wait",
-    "a mount in a namespace": f"{UNSHARE} sh -c 'mount -t tmpfs none /mnt; echo x >/mnt/f; ls /mnt'",
+    "a mount in a namespace": f"{UNSHARE} sh -ec 'mount -t tmpfs t /mnt; echo x >/mnt/f; ls /mnt'",
     "a bind mount": f"{UNSHARE} sh -c 'mkdir m; mount --bind /etc m && ls m/hostname'",
     "a network namespace": "unshare --user --map-root-user --net cat /proc/net/dev | wc -l",
     "a process id namespace": "unshare --user --map-root-user --pid --fork sh -c 'echo $$'",

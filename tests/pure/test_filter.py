@@ -13,8 +13,9 @@ import pytest
 from nonet import levels
 from nonet.limit import compile as compiler
 from nonet.limit import filter as shipped
+from nonet.limit import ship
 
-VARIANTS = list(compiler.variants())
+VARIANTS = list(ship.variants())
 HIGH = 0xDEAD_BEEF << 32
 
 # The position of every argument that is an `int`, `unsigned int` or smaller to the kernel.
