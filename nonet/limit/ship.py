@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compile the filters that are shipped: `python -m nonet.limit.ship`, or `make filters`."""
+
+from __future__ import annotations
+
+from nonet import levels
+from nonet.limit import filter as shipped
+from nonet.limit.compile import compile_rules, rules
+
+TYPE_CHECKING = False  # as in nonet.limit.filter
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def variants() -> Iterator[tuple[str, str, bool]]:
+    """Yield (machine, level, domain) of every shipped filter.
+
+    Without a domain only levels that need nothing of Landlock can be had.
+    """
+    for machine in shipped.MACHINES:
+        for level in levels.LEVELS:
+            yield machine, level, True
+            if not levels.abi_needed(level):
+                yield machine, level, False
+
+
+if __name__ == "__main__":
+    for machine, level, domain in variants():
+        with open(shipped.path(machine, level, domain=domain), "wb") as file:
+            file.write(compile_rules(machine, rules(level, domain=domain)))
