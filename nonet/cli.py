@@ -11,7 +11,9 @@ import click
 
 from nonet import __version__, levels
 from nonet.errors import FAILED, NonetError, UsageError, quote, reason, say
+from nonet.grants import parse_grant
 from nonet.launch import Request, launch
+from nonet.telling import check_names
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
@@ -29,9 +31,18 @@ Levels, each including the one before it:
 
 
 class _Command(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # click gathers the values of each option; the order among them is kept here.
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta["order"] = [parameter.name for parameter in order]
+        return super().parse_args(ctx, args)
+
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
         formatter.write_text(f"Usage: {SYNOPSIS}")
+
+
+_ADDRESS, _PATH = "[NAME=]ADDRESS[,...]", "[NAME=]PATH[,...]"
 
 
 @click.command(
@@ -49,10 +60,20 @@ class _Command(click.Command):
     help="What may still be acquired.",
 )
 @click.option(
+    "-l", "--listen", metavar=_ADDRESS, multiple=True, help="Open a listening socket first."
+)
+@click.option(
+    "-c", "--connect", metavar=_ADDRESS, multiple=True, help="Open a connected socket first."
+)
+@click.option(
+    "-b", "--bind", metavar=_ADDRESS, multiple=True, help="Open a bound datagram socket first."
+)
+@click.option("-o", "--open", "open_", metavar=_PATH, multiple=True, help="Open a file first.")
+@click.option(
     "-k",
     "--keep",
     metavar="FD",
-    type=click.IntRange(0, _MAX_DESCRIPTOR),
+    type=int,
     multiple=True,
     help="Hand this inherited descriptor over, whatever it is.",
 )
@@ -60,8 +81,14 @@ class _Command(click.Command):
     "-x",
     "--close-others",
     is_flag=True,
-    help="Close what is neither 0, 1, 2 nor kept.",
+    help="Close what is neither 0, 1, 2, granted nor kept.",
 )
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Say what would be opened, handed over, refused; run nothing.",
+)
+@click.option("--json", is_flag=True, help="With --explain: say it as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not say that the level was tightened.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what enforces the level.")
 @click.version_option(__version__, "-V", "--version", message="nonet %(version)s")
@@ -69,8 +96,14 @@ class _Command(click.Command):
 def command(
     *,
     allow: str | None,
+    listen: tuple[str, ...],
+    connect: tuple[str, ...],
+    bind: tuple[str, ...],
+    open_: tuple[str, ...],
     keep: tuple[int, ...],
     close_others: bool,
+    explain: bool,
+    json: bool,
     quiet: bool,
     verbose: bool,
     argv: tuple[str, ...],
@@ -82,9 +115,20 @@ def command(
     """
     if not argv:
         raise UsageError("run PROGRAM", "none was given", SYNOPSIS)
+    words = {"listen": listen, "connect": connect, "bind": bind, "open_": open_}
+    values = {name: iter(texts) for name, texts in words.items()}
+    order = click.get_current_context().meta["order"]
+    granted = [
+        parse_grant(name.rstrip("_"), next(values[name])) for name in order if name in values
+    ]
+    check_names(grant.name for grant in granted)
+    for fd in keep:
+        if not 0 <= fd <= _MAX_DESCRIPTOR:
+            raise UsageError(f"keep descriptor {fd}", "there is no such number")
     return Request(
         [os.fsencode(word) for word in argv],
         level=allow,
+        grants=granted,
         keep=frozenset(keep),
         close_others=close_others,
         quiet=quiet,
@@ -107,6 +151,11 @@ def parse(arguments: list[str]) -> Request:
                 sys.stdout.flush()  # --help and --version
     except OSError as error:
         raise NonetError("write to standard output", reason(error)) from error
+    except click.NoSuchOption as error:
+        hint = f"did you mean {' or '.join(error.possibilities)}?" if error.possibilities else None
+        raise UsageError(
+            f"read option {quote(error.option_name)}", "no such option", hint or "nonet --help"
+        ) from error
     except click.ClickException as error:
         raise UsageError(
             "parse the command line", _sentence(error.format_message()), "nonet --help"

@@ -82,9 +82,18 @@ def reason(error: OSError) -> str:
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
+_standard_error = 2
+
+
+def move_standard_error() -> None:
+    """Say what is said from now on where standard error is now, whatever comes to 2."""
+    global _standard_error  # noqa: PLW0603 - a process has one standard error
+    _standard_error = os.dup(2)
+
+
 def say(text: object) -> None:
     """Write a line to standard error, if there is one; never to anything else."""
     try:
-        os.write(2, f"{text}\n".encode("utf-8", "backslashreplace"))
+        os.write(_standard_error, f"{text}\n".encode("utf-8", "backslashreplace"))
     except OSError:
         return  # closed, full or gone: the exit status still says it

@@ -95,7 +95,7 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-def _open_ended(fd: int, level: str) -> str | None:
+def open_ended(fd: int, level: str) -> str | None:
     """Return why a descriptor is not to be handed over; None: it may be."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
@@ -115,7 +115,7 @@ def check(fds: list[int], level: str, keep: frozenset[int]) -> None:
     Raises OpenEndedError naming the descriptor and the reason.
     """
     for fd in fds:
-        why = None if fd in keep else _open_ended(fd, level)
+        why = None if fd in keep else open_ended(fd, level)
         if why:
             raise OpenEndedError(
                 f"hand over descriptor {fd}",

@@ -155,6 +155,29 @@ def socket_identity(fd: int) -> tuple[int, int, int]:
     return found[0], found[1], found[2]
 
 
+_PID_FS_MAGIC = 0x50494446  # include/uapi/linux/magic.h, since 6.9
+
+
+def pidfd_id() -> int | None:
+    """Return the number that this process has as long as it lives and no other ever has.
+
+    It is the inode of its pidfd (pidfd_open(2)); None before Linux 6.9, where all pidfds
+    share one.
+    """
+    try:
+        fd = os.pidfd_open(os.getpid())
+    except OSError:
+        return None
+    try:
+        found = (ctypes.c_long * 32)()  # struct statfs: f_type, and more than the rest of it
+        _checked(_libc.fstatfs(fd, ctypes.byref(found)))
+        return os.fstat(fd).st_ino if found[0] == _PID_FS_MAGIC else None
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
 # --- becoming PROGRAM ---
 
 

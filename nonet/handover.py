@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What PROGRAM will hold: opened, judged, brought to its number, and told of."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from nonet import held, kernel, placing, telling
+from nonet.errors import NonetError, OpenEndedError, move_standard_error, quote, say
+
+TYPE_CHECKING = False  # typing costs more to import than this module does
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from nonet.grants import Grant
+    from nonet.opening import Opened
+
+_STANDARD = (0, 1, 2)
+_LAST_DESCRIPTOR = 2**31 - 1
+
+
+class Handover:
+    """The descriptors of one launch. Its methods are called in the order they stand in."""
+
+    def __init__(
+        self, grants: Sequence[Grant], keep: frozenset[int], environ: Sequence[bytes]
+    ) -> None:
+        """Read what a service manager passed. Raises NonetError where it contradicts itself."""
+        self._grants = grants
+        self._keep = keep
+        self._environ = environ
+        self._opened: list[Opened] = []
+        self._placed: list[telling.Placed] = []
+        self._passed = telling.passed(environ, os.getpid(), kernel.pidfd_id)
+        self._pinned = {fd for grant in grants for fd in grant.fds}
+        # What stays open whatever happens to the others, and has to be open.
+        self._stays = keep.union(placing.passed(len(self._passed)), _STANDARD) - self._pinned
+
+    def open(self) -> None:
+        """Open what is granted, or nothing. Raises NonetError; dies of a signal as if waiting."""
+        if not self._grants:
+            return
+        from nonet import opening
+
+        watched = [
+            number
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+            if signal.getsignal(number) == signal.SIG_DFL
+        ]
+        for number in watched:
+            signal.signal(number, _interrupt)
+        try:
+            self._opened = opening.open_all(self._grants)
+        except _InterruptedError as interrupted:
+            signal.signal(interrupted.number, signal.SIG_DFL)
+            os.kill(os.getpid(), interrupted.number)
+        finally:
+            for number in watched:
+                signal.signal(number, signal.SIG_DFL)
+
+    def judge(self, level: str, *, close_others: bool) -> None:
+        """Close what is to be closed; refuse what is open-ended. Raises NonetError."""
+        mine = {one.fd for one in self._opened}
+        for fd in sorted(self._stays):
+            self._require_open(fd)
+        if close_others:
+            _close_others(self._stays | mine)
+            inherited = self._stays
+        else:
+            inherited = frozenset(held.descriptors()) - mine
+        held.check(sorted(inherited - self._pinned), level, self._keep)
+        for one in self._opened:
+            why = None if "unsealed" in one.grant.flags else held.open_ended(one.fd, level)
+            if why:
+                raise OpenEndedError(
+                    f"hand over {quote(str(one.grant))}", why, "',unsealed' hands it over so"
+                )
+        numbers = placing.assign(
+            self._grants, before=len(self._passed), in_use=inherited, kept=self._keep
+        )
+        self._placed = [
+            telling.Placed(fds, one.grant, one.port)
+            for one, fds in zip(self._opened, numbers, strict=True)
+        ]
+
+    def _require_open(self, fd: int) -> None:
+        try:
+            os.fstat(fd)
+        except OSError as error:
+            passed = fd in placing.passed(len(self._passed))
+            hint = "LISTEN_FDS says that it was passed" if passed else None
+            if fd in _STANDARD:
+                hint = f"give it something: {fd}<>/dev/null in a shell"
+            raise NonetError(f"hand over descriptor {fd}", "it is not open", hint) from error
+
+    def place(self) -> None:
+        """Bring the descriptors to their numbers. Raises NonetError."""
+        if not self._placed:
+            return
+        if 2 in self._pinned:  # noqa: PLR2004 - standard error
+            move_standard_error()
+        pairs = zip(self._opened, self._placed, strict=True)
+        placing.place({fd: one.fd for one, placed in pairs for fd in placed.fds})
+
+    def tell(self, argv: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """Return PROGRAM's arguments and its environment; say which ports the kernel chose."""
+        for placed in self._placed:
+            if placed.port is not None:
+                label = placed.name or f"descriptor {placed.fds[0]}"
+                say(f"nonet: {label}: port {placed.port}")
+        pidfd_id = kernel.pidfd_id() if self._placed or self._passed else None
+        environ = telling.environment(
+            self._environ, self._placed, before=self._passed, pid=os.getpid(), pidfd_id=pidfd_id
+        )
+        return telling.arguments(argv, self._placed), environ
+
+    def undo(self) -> None:
+        """Remove the paths that were made: nothing is left behind."""
+        if self._opened:
+            from nonet import opening
+
+            opening.undo(self._opened)
+
+
+class _InterruptedError(BaseException):
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    raise _InterruptedError(number)
+
+
+def _close_others(stays: frozenset[int]) -> None:
+    kept = sorted(stays)
+    for low, high in zip([-1, *kept], [*kept, _LAST_DESCRIPTOR], strict=True):
+        if low + 1 < high:  # os.closerange(0, 0) would close everything
+            os.closerange(low + 1, high)
