@@ -115,6 +115,8 @@ def command(
     """
     if not argv:
         raise UsageError("run PROGRAM", "none was given", SYNOPSIS)
+    if json and not explain:
+        raise UsageError("use --json", "it goes with --explain")
     words = {"listen": listen, "connect": connect, "bind": bind, "open_": open_}
     values = {name: iter(texts) for name, texts in words.items()}
     order = click.get_current_context().meta["order"]
@@ -131,6 +133,7 @@ def command(
         grants=granted,
         keep=frozenset(keep),
         close_others=close_others,
+        explain=("json" if json else "text") if explain else None,
         quiet=quiet,
         verbose=verbose,
     )
@@ -169,13 +172,33 @@ def _sentence(text: str) -> str:
     return line[:1].lower() + line[1:]
 
 
+def _explain(request: Request) -> int:
+    """Say what a command line would do. Return the exit status."""
+    from nonet import explain
+
+    plan, status = explain.explain(request)
+    shown = explain.text(plan)
+    if request.explain == "json":
+        from json import dumps
+
+        shown = dumps(plan, indent=2)
+    try:
+        print(shown.encode("utf-8", "backslashreplace").decode(), flush=True)
+    except OSError as error:
+        raise NonetError("write to standard output", reason(error)) from error
+    return status
+
+
 def main() -> NoReturn:
     """Run nonet with this process's arguments. Does not return."""
     # Python's handler would lose an interrupt that comes just before execve(2).
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        launch(parse(sys.argv[1:]))
+        request = parse(sys.argv[1:])
+        if request.explain:
+            os._exit(_explain(request))
+        launch(request)
     except click.exceptions.Exit as end:  # --help and --version
         status = end.exit_code
     except NonetError as error:

@@ -24,9 +24,21 @@ if TYPE_CHECKING:
 
 
 class Request:
-    """What the command line asks for. `level` is None for the default."""
+    """What the command line asks for.
 
-    __slots__ = ("argv", "close_others", "grants", "keep", "level", "quiet", "verbose")
+    `level` is None for the default; `explain` is "text" or "json" where nothing is to run.
+    """
+
+    __slots__ = (
+        "argv",
+        "close_others",
+        "explain",
+        "grants",
+        "keep",
+        "level",
+        "quiet",
+        "verbose",
+    )
 
     def __init__(
         self,
@@ -36,6 +48,7 @@ class Request:
         grants: Sequence[Grant] = (),
         keep: frozenset[int] = frozenset(),
         close_others: bool = False,
+        explain: str | None = None,
         quiet: bool = False,
         verbose: bool = False,
     ) -> None:
@@ -44,6 +57,7 @@ class Request:
         self.grants = grants
         self.keep = keep
         self.close_others = close_others
+        self.explain = explain
         self.quiet = quiet
         self.verbose = verbose
 
