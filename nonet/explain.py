@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a command line would do: what is opened and handed over, and what is refused.
+
+Nothing is opened, closed or run here. The judgements are those of the launch.
+"""
+
+from __future__ import annotations
+
+import os
+
+from nonet import held, kernel, limit, opening, placing, program, telling
+from nonet.errors import FAILED
+
+TYPE_CHECKING = False  # typing costs more to import than this module does
+if TYPE_CHECKING:
+    from typing import Any
+
+    from nonet.grants import Grant
+    from nonet.launch import Request
+
+_HANDED, _CLOSED, _REFUSED = "handed over", "closed", "refused"
+_STANDARD = (0, 1, 2)
+
+
+def explain(request: Request) -> tuple[dict[str, Any], int]:
+    """Return the plan of a launch, fit for JSON, and the exit status it would fail with.
+
+    0: PROGRAM would run. Raises NonetError where the launch would before it opens
+    anything: PROGRAM not found, a level that cannot be enforced, no number for a grant.
+    """
+    environ = program.environment()
+    path = program.find(request.argv[0], environ)
+    the_limit = limit.prepare(request.level)
+    passed = telling.passed(environ, os.getpid(), kernel.pidfd_id)
+    stays = request.keep.union(placing.passed(len(passed)), _STANDARD)
+    pinned = {fd for grant in request.grants for fd in grant.fds}
+    open_now = frozenset(held.descriptors())
+    numbers = placing.assign(
+        request.grants,
+        before=len(passed),
+        in_use=stays if request.close_others else open_now,
+        kept=request.keep,
+    )
+    grants = [
+        _of_grant(grant, fds, the_limit.level)
+        for grant, fds in zip(request.grants, numbers, strict=True)
+    ]
+    names = dict(zip(placing.passed(len(passed)), passed, strict=True))
+    inherited = []
+    for fd in sorted((open_now | stays) - pinned):
+        closed = request.close_others and fd not in stays
+        missing = fd not in open_now
+        inherited.append(_of_inherited(fd, names, request.keep, the_limit.level, closed, missing))
+    placed = [
+        telling.Placed(fds, grant) for grant, fds in zip(request.grants, numbers, strict=True)
+    ]
+    plan = {
+        "program": os.fsdecode(path),
+        "arguments": [os.fsdecode(word) for word in telling.arguments(request.argv, placed)],
+        "level": the_limit.level,
+        "tightened": the_limit.tightened,
+        "enforced_by": the_limit.describe()[1:],
+        "grants": grants,
+        "inherited": inherited,
+    }
+    refused = any(one["outcome"] == _REFUSED for one in [*grants, *inherited])
+    return plan, FAILED if refused else 0
+
+
+def _of_grant(grant: Grant, fds: tuple[int, ...], level: str) -> dict[str, Any]:
+    identity = opening.identity(grant)
+    why = held.judge(identity, level) if identity else None
+    return {
+        "fds": list(fds),
+        "name": grant.name or None,
+        "verb": grant.verb,
+        "what": str(grant),
+        "sealed": why is None,
+        "reason": why,
+        "outcome": _REFUSED if why and "unsealed" not in grant.flags else _HANDED,
+    }
+
+
+def _of_inherited(
+    fd: int,
+    names: dict[int, str],
+    keep: frozenset[int],
+    level: str,
+    closed: bool,  # noqa: FBT001 - as the next one, a fact about this descriptor
+    missing: bool,  # noqa: FBT001
+) -> dict[str, Any]:
+    why = "it is not open" if missing else None if closed else held.open_ended(fd, level)
+    outcome = _REFUSED if why and (missing or fd not in keep) else _HANDED
+    return {
+        "fds": [fd],
+        "name": names.get(fd),
+        "what": None if missing else os.readlink(f"/proc/self/fd/{fd}"),
+        "sealed": why is None,
+        "reason": why,
+        "outcome": _CLOSED if closed else outcome,
+    }
+
+
+def text(plan: dict[str, Any]) -> str:
+    """Return a plan in lines for people."""
+    lines = [f"program: {plan['program']}"]
+    lines += [f"level: {plan['level']}"]
+    lines += [f"  instead of the default: {plan['tightened']}"] if plan["tightened"] else []
+    lines += [f"  {line}" for line in plan["enforced_by"]]
+    for title in ("grants", "inherited"):
+        lines += [f"{title}:"] if plan[title] else []
+        for one in plan[title]:
+            numbers = ",".join(str(fd) for fd in one["fds"])
+            words = [one.get("verb"), one["what"], f"as {one['name']}" if one["name"] else None]
+            line = f"  {numbers:>3}  {' '.join(word for word in words if word)}: {one['outcome']}"
+            lines.append(f"{line}; {one['reason']}" if one["reason"] else line)
+    return "\n".join(lines)
