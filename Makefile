@@ -61,10 +61,11 @@ help:
 run: $(VENV)/nonet-installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" demo/run
 
-# Tests make users and networks of their own, which takes root.
+# Tests make networks of their own and change users, which takes root. A shell ignores
+# interrupts in what it starts in the background, and tests send them.
 test: lint $(VENV)/nonet-installed
 	@$(call install,$(TEST_PACKAGES))
-	@$(SUDO) env PATH="$$PATH" PYTHONDONTWRITEBYTECODE=1 \
+	@$(SUDO) env --default-signal PATH="$$PATH" PYTHONDONTWRITEBYTECODE=1 \
 	    $(VENV)/bin/pytest -q -rs -p no:cacheprovider $(TESTS)
 
 lint: $(VENV)/test-tools-installed
