@@ -183,7 +183,7 @@ def _explain(request: Request) -> int:
 
         shown = dumps(plan, indent=2)
     try:
-        print(shown.encode("utf-8", "backslashreplace").decode(), flush=True)
+        os.write(1, f"{shown}\n".encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise NonetError("write to standard output", reason(error)) from error
     return status

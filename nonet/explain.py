@@ -75,7 +75,7 @@ def _of_grant(grant: Grant, fds: tuple[int, ...], level: str) -> dict[str, Any]:
         "name": grant.name or None,
         "verb": grant.verb,
         "what": str(grant),
-        "sealed": why is None,
+        "sealed": why is None if identity else None,
         "reason": why,
         "outcome": _REFUSED if why and "unsealed" not in grant.flags else _HANDED,
     }
@@ -90,12 +90,13 @@ def _of_inherited(
     missing: bool,  # noqa: FBT001
 ) -> dict[str, Any]:
     why = "it is not open" if missing else None if closed else held.open_ended(fd, level)
+    link = "" if missing else os.readlink(f"/proc/self/fd/{fd}")
     outcome = _REFUSED if why and (missing or fd not in keep) else _HANDED
     return {
         "fds": [fd],
         "name": names.get(fd),
-        "what": None if missing else os.readlink(f"/proc/self/fd/{fd}"),
-        "sealed": why is None,
+        "what": link or None,
+        "sealed": why is None if link.startswith("socket:") else None,
         "reason": why,
         "outcome": _CLOSED if closed else outcome,
     }
@@ -113,5 +114,6 @@ def text(plan: dict[str, Any]) -> str:
             numbers = ",".join(str(fd) for fd in one["fds"])
             words = [one.get("verb"), one["what"], f"as {one['name']}" if one["name"] else None]
             line = f"  {numbers:>3}  {' '.join(word for word in words if word)}: {one['outcome']}"
+            line += ", sealed" if one["sealed"] and one["outcome"] == _HANDED else ""
             lines.append(f"{line}; {one['reason']}" if one["reason"] else line)
     return "\n".join(lines)
