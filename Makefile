@@ -2,6 +2,7 @@
 ## make test        set up, then run every check and every test
 ## make lint        the checks alone
 ## make test-setup  the set-up on fresh Debians that have python3 and make, and no more
+## make bench       how fast it starts, beside its peers
 ## make filters     compile the shipped filters anew
 ## make clean       remove what the others made
 
@@ -53,7 +54,7 @@ SYSTEM_PACKAGES = \
 # What nonet is built from. The folders count too: a file may have been removed.
 SOURCES := pyproject.toml $(shell find nonet bin man completions ! -path '*/__pycache__*')
 
-.PHONY: help run test lint test-setup filters clean
+.PHONY: help run test lint test-setup bench filters clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -77,6 +78,9 @@ test-setup:
 	@$(call install,$(SYSTEM_PACKAGES))
 	@for check in set-up sudo pipx debian-packages; do \
 	    $(SUDO) tests/system/fresh-debian $$check || exit 1; done
+
+bench: $(VENV)/nonet-installed
+	@$(VENV)/bin/python bench/run.py
 
 filters: $(VENV)/nonet-installed
 	@$(VENV)/bin/python -m nonet.limit.ship
