@@ -137,6 +137,26 @@ def seccomp_set_mode_filter(number: int, code: bytes) -> None:
     )
 
 
+# --- resource limits: the resource module refuses numbers that it does not know ---
+
+
+class _Rlimit64(ctypes.Structure):
+    """struct rlimit64."""
+
+    _fields_ = (("cur", ctypes.c_uint64), ("max", ctypes.c_uint64))
+
+
+def prlimit64(resource: int, limits: tuple[int, int] | None = None) -> tuple[int, int]:
+    """prlimit(2) on this process: set (soft, hard) if given; return what was before.
+
+    Raises OSError.
+    """
+    before = _Rlimit64()
+    after = ctypes.byref(_Rlimit64(*limits)) if limits else None
+    _checked(_libc.prlimit64(0, ctypes.c_int(resource), after, ctypes.byref(before)))
+    return before.cur, before.max
+
+
 # --- what the process holds ---
 
 _SOL_SOCKET, _SO_TYPE, _SO_PROTOCOL, _SO_DOMAIN = 1, 3, 38, 39  # asm-generic/socket.h

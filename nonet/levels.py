@@ -175,6 +175,7 @@ _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _PTRACE_ATTACH, _PTRACE_SEIZE = 16, 0x4206
 
 _ABOVE_NONE = (PATH, UNIX)
+_UNDOMAINED = (NONE, PATH)  # the levels that can do without Landlock: path, by RLIMIT_NETWORK
 _NOT_UNIX = Test(0, _AF_UNIX, equal=False)
 
 RULES = (
@@ -202,11 +203,20 @@ RULES = (
     Rule("sctp-connectx", "setsockopt", Test(1, _IPPROTO_SCTP), Test(2, _SCTP_CONNECTX_OLD)),
     Rule("sctp-connectx", "setsockopt", Test(1, _IPPROTO_SCTP), Test(2, _SCTP_CONNECTX)),
     Rule("sctp-connectx", "getsockopt", Test(1, _IPPROTO_SCTP), Test(2, _SCTP_CONNECTX3)),
-    Rule("outside-process", "ptrace", Test(0, _PTRACE_ATTACH), at=(NONE,), undomained=True),
-    Rule("outside-process", "ptrace", Test(0, _PTRACE_SEIZE), at=(NONE,), undomained=True),
-    Rule("outside-process", "process_vm_writev", at=(NONE,), undomained=True),
-    Rule("outside-process", "pidfd_getfd", at=(NONE,), undomained=True),
+    Rule("outside-process", "ptrace", Test(0, _PTRACE_ATTACH), at=_UNDOMAINED, undomained=True),
+    Rule("outside-process", "ptrace", Test(0, _PTRACE_SEIZE), at=_UNDOMAINED, undomained=True),
+    Rule("outside-process", "process_vm_writev", at=_UNDOMAINED, undomained=True),
+    Rule("outside-process", "pidfd_getfd", at=_UNDOMAINED, undomained=True),
 )
+
+
+def raising(resource: int) -> tuple[Rule, ...]:
+    """Return the rules against raising a resource limit again, for who has CAP_SYS_RESOURCE."""
+    return (
+        Rule("raise", "setrlimit", Test(0, resource)),
+        Rule("raise", "prlimit64", Test(1, resource), Test(2, 0, POINTER, equal=False)),
+    )
+
 
 # --- what the Landlock domain handles ---
 

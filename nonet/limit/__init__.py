@@ -11,13 +11,16 @@ import os
 from nonet import kernel, levels
 from nonet.errors import CannotEnforceError, reason
 from nonet.limit import filter as seccomp
-from nonet.limit import landlock
+from nonet.limit import landlock, rlimit
+
+AUTO, RLIMIT, SECCOMP = "auto", "rlimit", "seccomp"
+HOW = (AUTO, RLIMIT, SECCOMP)
 
 
 class Limit:
     """A level, and everything it takes to enforce it, ready to be put on."""
 
-    __slots__ = ("filter", "landlock", "level", "ruleset", "tightened")
+    __slots__ = ("filter", "landlock", "level", "rlimit", "ruleset", "tightened")
 
     def __init__(
         self,
@@ -25,11 +28,13 @@ class Limit:
         filter_: seccomp.Filter,
         landlock_: landlock.Landlock,
         tightened: str | None,
+        rlimit_: int | None = None,
     ) -> None:
         self.level = level
         self.filter = filter_
         self.landlock = landlock_
         self.tightened = tightened  # why this is not the default level
+        self.rlimit = rlimit_  # the number of RLIMIT_NETWORK, where it enforces
         self.ruleset = landlock.ruleset(level, landlock_.abi) if landlock_.usable else None
 
     def enforce(self) -> None:
@@ -43,6 +48,9 @@ class Limit:
         hint = None
         try:
             prctl.set_no_new_privs(1)
+            if self.rlimit is not None:
+                step = f"lower resource limit {self.rlimit} ({rlimit.ROW})"
+                rlimit.lower(self.rlimit)
             if self.ruleset is not None:
                 step = "enter a Landlock domain"
                 hint = "16 domains can be nested, and an outer sandbox may forbid them"
@@ -57,8 +65,10 @@ class Limit:
 
     def describe(self) -> list[str]:
         """Return what enforces the level and what stays open, a line each."""
-        lines = [
-            f"level {self.level}: may still acquire {levels.MEANING[self.level]}",
+        lines = [f"level {self.level}: may still acquire {levels.MEANING[self.level]}"]
+        if self.rlimit is not None:
+            lines.append(f"RLIMIT_NETWORK: resource limit {self.rlimit} ({rlimit.ROW}) is 0")
+        lines += [
             f"seccomp filter: {len(self.filter.code) // 8} instructions, {self.filter.source}",
         ]
         if self.ruleset is None:
@@ -74,15 +84,17 @@ class Limit:
         return lines
 
 
-def choose(asked: str | None, found: landlock.Landlock) -> tuple[str, str | None]:
+def choose(
+    asked: str | None, found: landlock.Landlock, *, by_rlimit: bool = False
+) -> tuple[str, str | None]:
     """Return the level to enforce, and why it is tighter than the default if it is.
 
     `asked` is None for the default. Raises CannotEnforceError if a level that was
-    asked for would not be exact with the Landlock found.
+    asked for would not be exact with the Landlock found, nor by RLIMIT_NETWORK.
     """
     level = asked or levels.DEFAULT
     needed = levels.abi_needed(level)
-    if found.abi >= needed:
+    if found.abi >= needed or (by_rlimit and level == levels.PATH):
         return level, None
     missing = found.why or f"its ABI {found.abi} here cannot {_lacking(level, found.abi)}"
     why = f"it takes Landlock ABI {needed}, and {missing}"
@@ -101,9 +113,37 @@ def _lacking(level: str, abi: int) -> str:
     return next(r.why for r in levels.RIGHTS if level in r.needed_at and r.abi > abi)
 
 
-def prepare(asked: str | None) -> Limit:
+def find_rlimit(asked: str | None, how: str) -> int | None:
+    """Return the number of RLIMIT_NETWORK if it is to enforce the level, which it has proved.
+
+    `how` is one of HOW. Raises CannotEnforceError if it is asked for and cannot.
+    """
+    level = asked or levels.DEFAULT
+    if how == SECCOMP or (how == AUTO and level != levels.PATH):
+        return None
+    number = rlimit.find()
+    what = f"enforce level {level} by RLIMIT_NETWORK"
+    if level != levels.PATH:
+        raise CannotEnforceError(what, f"it serves level {levels.PATH} alone")
+    if number is not None and rlimit.proved(number):
+        return number
+    if how == RLIMIT:
+        why = "this kernel has none" if number is None else f"'{rlimit.ROW}' here enforces nothing"
+        raise CannotEnforceError(what, why, "--limit seccomp")
+    return None
+
+
+def prepare(asked: str | None, how: str = AUTO) -> Limit:
     """Find out what this machine has and get everything ready. Raises CannotEnforceError."""
     found = landlock.probe()
-    level, tightened = choose(asked, found)
-    code = seccomp.load(os.uname().machine, level, domain=found.usable)
-    return Limit(level, code, found, tightened)
+    number = find_rlimit(asked, how)
+    level, tightened = choose(asked, found, by_rlimit=number is not None)
+    more = levels.raising(number) if number is not None and _may_raise() else ()
+    code = seccomp.load(os.uname().machine, level, domain=found.usable, more=more)
+    return Limit(level, code, found, tightened, number)
+
+
+def _may_raise() -> bool:
+    import prctl
+
+    return bool(prctl.cap_permitted.sys_resource)

@@ -74,13 +74,17 @@ def _convention(arch: int, chosen: Sequence[levels.Rule]) -> pyseccomp.SyscallFi
 
 def _alternatives(when: Sequence[levels.Test]) -> Iterator[list[pyseccomp.Arg]]:
     """Yield libseccomp's comparisons for a rule: any of them, each a conjunction."""
-    if len(when) == 1 and not when[0].equal:
-        (test,) = when
-        if test.mask == levels.POINTER:
-            yield [pyseccomp.Arg(test.arg, pyseccomp.NE, test.value)]
-            return
+    differs = [test for test in when if not test.equal and test.mask != levels.POINTER]
+    same = [_comparison(test) for test in when if test not in differs]
+    if not differs:
+        yield same
+    for test in differs:
         # libseccomp has no "masked and not equal": one comparison for each bit that may differ.
         for bit in (1 << n for n in range(32) if test.mask & (1 << n)):
-            yield [pyseccomp.Arg(test.arg, pyseccomp.MASKED_EQ, bit, bit & ~test.value)]
-        return
-    yield [pyseccomp.Arg(t.arg, pyseccomp.MASKED_EQ, t.mask, t.value) for t in when]
+            yield [pyseccomp.Arg(test.arg, pyseccomp.MASKED_EQ, bit, bit & ~test.value), *same]
+
+
+def _comparison(test: levels.Test) -> pyseccomp.Arg:
+    if test.equal:
+        return pyseccomp.Arg(test.arg, pyseccomp.MASKED_EQ, test.mask, test.value)
+    return pyseccomp.Arg(test.arg, pyseccomp.NE, test.value)

@@ -13,6 +13,12 @@ import os
 from nonet import kernel
 from nonet.errors import CannotEnforceError, quote, reason
 
+TYPE_CHECKING = False  # typing costs more to import than this module does
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nonet import levels
+
 FILTERS = os.path.join(os.path.dirname(__file__), "filters")
 
 # The names of one machine in uname(2), whatever its personality(2) pretends.
@@ -33,13 +39,13 @@ class Filter:
         self.number = number
 
 
-def load(machine: str, level: str, *, domain: bool) -> Filter:
-    """Return the filter for a machine as uname(2) names it.
+def load(machine: str, level: str, *, domain: bool, more: Sequence[levels.Rule] = ()) -> Filter:
+    """Return the filter for a machine as uname(2) names it, with `more` rules than the level's.
 
     Raises CannotEnforceError if there is none to be had.
     """
     family = next((f for f, names in MACHINES.items() if machine in names), None)
-    if family:
+    if family and not more:
         shipped = path(family, level, domain=domain)
         try:
             with open(shipped, "rb") as file:
@@ -60,14 +66,14 @@ def load(machine: str, level: str, *, domain: bool) -> Filter:
         from nonet.limit import compile as compiler
 
         return Filter(
-            compiler.compile_rules(family, compiler.rules(level, domain=domain)),
+            compiler.compile_rules(family, [*compiler.rules(level, domain=domain), *more]),
             "compiled by pyseccomp",
             pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "seccomp"),
         )
     except (ImportError, RuntimeError, OSError) as error:
         raise CannotEnforceError(
             f"enforce level {level}",
-            f"no filter for {machine} is shipped, and pyseccomp cannot compile one ({error})",
+            f"no such filter for {machine} is shipped, and pyseccomp cannot compile it ({error})",
             "install pyseccomp and libseccomp",
         ) from error
 

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 def variants() -> Iterator[tuple[str, str, bool]]:
     """Yield (machine, level, domain) of every shipped filter.
 
-    Without a domain only levels that need nothing of Landlock can be had.
+    Without a domain only levels that need nothing of Landlock can be had, and the one
+    that RLIMIT_NETWORK serves.
     """
     for machine in shipped.MACHINES:
         for level in levels.LEVELS:
             yield machine, level, True
-            if not levels.abi_needed(level):
+            if not levels.abi_needed(level) or level == levels.PATH:
                 yield machine, level, False
 
 
