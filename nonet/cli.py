@@ -191,7 +191,7 @@ def _explain(request: Request) -> int:
 
 def main() -> NoReturn:
     """Run nonet with this process's arguments. Does not return."""
-    # Python's handler would lose an interrupt that comes just before execve(2).
+    # As bin/nonet does before its imports.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:

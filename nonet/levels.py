@@ -95,6 +95,12 @@ ROWS = (
         POSSIBLE,
         POSSIBLE,
     ),
+    Row(
+        "held-steer",
+        "steer a held socket through other hosts or devices: setsockopt IP_OPTIONS,"
+        " IPV6_RTHDR, IPV6_2292PKTOPTIONS, SO_BINDTODEVICE, SO_BINDTOIFINDEX",
+        E,
+    ),
     Row("held-ulp", "give a held TCP socket another protocol (setsockopt TCP_ULP)", OK, E, E),
     Row("fastopen", "MSG_FASTOPEN in sendto, sendmsg, sendmmsg", E),
     Row("io-uring", "io_uring_setup, _enter, _register", E),
@@ -166,8 +172,10 @@ _MSG_FASTOPEN = 0x2000_0000
 # Of the types in the low four bits (SOCK_TYPE_MASK), STREAM (1) and SEQPACKET (5)
 # are those with bit 0 set and bits 1 and 3 clear.
 _CONNECTED_TYPES = {"value": 0b0001, "mask": 0b1011}
-# include/uapi/linux/in.h, tcp.h, sctp.h
-_IPPROTO_TCP, _IPPROTO_SCTP = 6, 132
+# include/uapi/asm-generic/socket.h; include/uapi/linux/in.h, in6.h, tcp.h, sctp.h
+_SOL_SOCKET, _IPPROTO_IP, _IPPROTO_TCP, _IPPROTO_IPV6, _IPPROTO_SCTP = 1, 0, 6, 41, 132
+_SO_BINDTODEVICE, _SO_BINDTOIFINDEX = 25, 62
+_IP_OPTIONS, _IPV6_2292PKTOPTIONS, _IPV6_RTHDR = 4, 6, 57
 _TCP_ULP = 31
 _SCTP_CONNECTX_OLD, _SCTP_CONNECTX, _SCTP_CONNECTX3 = 107, 110, 111
 # include/uapi/asm-generic/ioctls.h, include/uapi/linux/ptrace.h
@@ -189,6 +197,12 @@ RULES = (
     Rule("held-aim", "sendto", Test(4, 0, POINTER, equal=False), at=(NONE,)),
     # Success without effect: servers call listen(2) again on a listener they were handed.
     Rule("held-relisten", "listen", at=(NONE,), answer=0),
+    # A source route sends a connected socket's packets to whatever host it names first.
+    Rule("held-steer", "setsockopt", Test(1, _IPPROTO_IP), Test(2, _IP_OPTIONS)),
+    Rule("held-steer", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _IPV6_RTHDR)),
+    Rule("held-steer", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _IPV6_2292PKTOPTIONS)),
+    Rule("held-steer", "setsockopt", Test(1, _SOL_SOCKET), Test(2, _SO_BINDTODEVICE)),
+    Rule("held-steer", "setsockopt", Test(1, _SOL_SOCKET), Test(2, _SO_BINDTOIFINDEX)),
     # A TCP socket turned into an SMC one (since 5.17) is out of Landlock's sight.
     Rule("held-ulp", "setsockopt", Test(1, _IPPROTO_TCP), Test(2, _TCP_ULP), at=_ABOVE_NONE),
     Rule("fastopen", "sendto", Test(3, _MSG_FASTOPEN, _MSG_FASTOPEN)),

@@ -72,9 +72,7 @@ def _check_executable(path: bytes) -> None:
     if is_directory:
         raise CannotExecuteError(f"execute {quote(path)}", "is a directory")
     if not os.access(path, os.X_OK, effective_ids=True):
-        raise CannotExecuteError(
-            f"execute {quote(path)}", "permission denied", f"chmod +x {quote(path)}"
-        )
+        raise CannotExecuteError(f"execute {quote(path)}", "permission denied")
 
 
 def becoming(

@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 INSIDE4, OUTSIDE4 = "198.51.100.1", "198.51.100.2"
 INSIDE6, OUTSIDE6 = "2001:db8::1", "2001:db8::2"
+DECOY4, DECOY6 = "198.51.100.99", "2001:db8::99"  # outside, too, and nobody's business
 
 _CLONE_NEWNET = 0x4000_0000
 _ETH_P_ALL = 0x0003
@@ -55,6 +56,8 @@ class Network:
             _ip("-n", namespace, "address", "add", f"{four}/24", "dev", device)
             _ip("-n", namespace, "address", "add", f"{six}/64", "dev", device, "nodad")
             _ip("-n", namespace, "link", "set", device, "up")
+        _ip("-n", self.outside, "address", "add", f"{DECOY4}/24", "dev", "veth1")
+        _ip("-n", self.outside, "address", "add", f"{DECOY6}/64", "dev", "veth1", "nodad")
         _ip("-n", self.inside, "route", "add", "default", "via", OUTSIDE4)
         _ip("-n", self.inside, "-6", "route", "add", "default", "via", OUTSIDE6)
         return self
@@ -106,6 +109,13 @@ class Network:
                 frame, (_, protocol, kind, *_) = sniffer.recvfrom(65536)
                 if kind != socket.PACKET_OUTGOING and _is_traffic(protocol, frame):
                     packets.append(frame)
+
+
+def destination(frame: bytes) -> str:
+    """Return the address that an IP packet goes to next."""
+    if frame[12:14] == _ETH_P_IP.to_bytes(2, "big"):
+        return socket.inet_ntop(socket.AF_INET, frame[30:34])
+    return socket.inet_ntop(socket.AF_INET6, frame[38:54])
 
 
 def _is_traffic(protocol: int, frame: bytes) -> bool:

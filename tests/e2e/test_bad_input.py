@@ -65,23 +65,23 @@ def test_the_control_program_runs(machine: Machine) -> None:
             ["--keep", "9", *ECHO],
             ["nonet: cannot hand over descriptor 9: it is not open"],
         ),
+        (["--keep", "-1", *ECHO], ["nonet: cannot keep descriptor -1: there is no such number"]),
+        (["--json", *ECHO], ["nonet: cannot use --json: it goes with --explain"]),
         (
-            ["--keep", "-1", *ECHO],
+            ["--alow", "none", *ECHO],
             [
-                (
-                    "nonet: cannot parse the command line: invalid value for '-k' / '--keep':"
-                    " -1 is not in the range 0<=x<=2147483647"
-                ),
-                "nonet: hint: nonet --help",
+                "nonet: cannot read option '--alow': no such option",
+                "nonet: hint: did you mean --allow?",
             ],
         ),
+        (["-z"], ["nonet: cannot read option '-z': no such option", "nonet: hint: nonet --help"]),
     ],
 )
 def test_usage(machine: Machine, words: list[str], lines: list[str]) -> None:
     says(machine.run(machine.nonet, *words), 125, *lines)
 
 
-@pytest.mark.parametrize("word", ["--no-such-option", "--allow", "--keep=x", "-z", "--allow="])
+@pytest.mark.parametrize("word", ["--allow", "--keep=x", "--allow=", "--quiet=1"])
 def test_usage_that_click_words(machine: Machine, word: str) -> None:
     ended = machine.run(machine.nonet, word)
     first, hint = ended.stderr.decode().splitlines()
@@ -130,7 +130,6 @@ def test_program_is_not_executable(machine: Machine) -> None:
         machine.limited([], "./plain"),
         126,
         "nonet: cannot execute './plain': permission denied",
-        "nonet: hint: chmod +x './plain'",
     )
 
 

@@ -68,6 +68,14 @@ CALLS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("held-aim", "bind", (3, ADDRESS, 16)),
     ("held-aim", "sendto", (3, ADDRESS, 1, 0, ADDRESS, 16)),
     ("held-relisten", "listen", (3, 128)),
+    ("held-steer", "setsockopt", (3, 0, 4, ADDRESS, 11)),
+    ("held-steer", "setsockopt", (3, 41, 57, ADDRESS, 40)),
+    ("held-steer", "setsockopt", (3, 41, 6, ADDRESS, 40)),
+    ("held-steer", "setsockopt", (3, 1, 25, ADDRESS, 5)),
+    ("held-steer", "setsockopt", (3, 1, 62, ADDRESS, 4)),
+    ("held-use", "setsockopt", (3, 0, 1, ADDRESS, 4)),  # IP_TOS
+    ("held-use", "setsockopt", (3, 41, 67, ADDRESS, 4)),  # IPV6_TCLASS
+    ("held-use", "getsockopt", (3, 0, 4, ADDRESS, ADDRESS)),
     ("held-ulp", "setsockopt", (3, TCP, 31, ADDRESS, 3)),
     ("fastopen", "sendto", (3, ADDRESS, 1, FASTOPEN, 0, 0)),
     ("fastopen", "sendto", (3, ADDRESS, 1, FASTOPEN | DONTWAIT_NOSIGNAL, ADDRESS, 16)),

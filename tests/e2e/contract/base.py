@@ -26,6 +26,7 @@ NONE, PATH, UNIX = "none", "path", "unix"
 SUCCESS = "success"
 UNSEEN = "success, but nothing arrives on the other side"
 ANY = "anything but a refusal by nonet"
+DECOY = "decoy"  # `seen`: packets to an address that nobody named
 NO_EFFECT = "no effect"  # as an attempt finds out and returns
 
 

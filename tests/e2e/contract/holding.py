@@ -13,6 +13,7 @@ from errno import EISCONN
 from base import (
     ANY,
     BARE,
+    DECOY,
     NO_EFFECT,
     NONE,
     PATH,
@@ -259,6 +260,57 @@ def fastopen_by_sendmmsg(held: Held) -> None:
         ctypes.addressof(name), 16, ctypes.addressof(vector), 1, 0, 0, 0, 0
     )
     call("sendmmsg", held.fds[0], message, 1, MSG_FASTOPEN)
+
+
+# --- steering: packets of a connected socket that go to another host first ---
+
+
+@attempt("held-steer", hold="far", seen=DECOY, needs_root=True)
+def source_route(held: Held) -> None:
+    way = (held.places["decoy4"], held.places["tcp4"][0])
+    route = bytes([131, 11, 4]) + b"".join(socket.inet_aton(host) for host in way)  # LSRR
+    one = held.socket()
+    one.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, route + b"\0")
+    one.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 8)  # the kernel looks for a route anew
+    one.send(b"secret")
+
+
+def _segments(held: Held) -> bytes:
+    """Return a segment routing header (RFC 8754) by way of the decoy."""
+    way = (held.places["tcp6"][0], held.places["decoy6"])
+    hosts = b"".join(socket.inet_pton(socket.AF_INET6, host) for host in way)
+    return bytes([0, 4, 4, 1, 1, 0, 0, 0]) + hosts
+
+
+@attempt("held-steer", hold="far6", seen=DECOY)
+def segment_route(held: Held) -> None:
+    one = held.socket()
+    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RTHDR, _segments(held))
+    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, 8)
+    one.send(b"secret")
+
+
+# A kernel without CONFIG_IPV6_MIP6 takes no such header here, and says EINVAL.
+@attempt("held-steer", hold="far6", expect={BARE: ANY})
+def home_address_by_packet_options(held: Held) -> None:
+    header = bytes([0, 2, 2, 1, 0, 0, 0, 0])  # type 2 (RFC 6275)
+    header += socket.inet_pton(socket.AF_INET6, held.places["decoy6"])
+    message = array.array("L", [16 + len(header)]).tobytes()  # struct cmsghdr, 64-bit
+    message += array.array("i", [socket.IPPROTO_IPV6, socket.IPV6_RTHDR]).tobytes() + header
+    one = held.socket()
+    one.setsockopt(socket.IPPROTO_IPV6, 6, message)  # IPV6_2292PKTOPTIONS
+    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, 8)
+    one.send(b"secret")
+
+
+@attempt("held-steer", hold="far")
+def another_device(held: Held) -> None:
+    held.socket().setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+
+
+@attempt("held-steer", hold="far")
+def another_device_by_number(held: Held) -> None:
+    held.socket().setsockopt(socket.SOL_SOCKET, 62, 1)  # SO_BINDTOIFINDEX, lo
 
 
 # --- other protocols through a held socket ---

@@ -9,7 +9,8 @@ from errno import EPERM
 from pathlib import Path
 from typing import Any
 
-from base import ANY, ATTEMPTS, BARE, NO_EFFECT, NONE, SUCCESS, UNSEEN, Attempt
+from base import ANY, ATTEMPTS, BARE, DECOY, NO_EFFECT, NONE, SUCCESS, UNSEEN, Attempt
+from network import DECOY4, DECOY6, destination
 from world import PYTHON, Victim, World, hold
 
 from nonet import levels
@@ -75,7 +76,7 @@ class Subject:
 
     def count(self, attempt: Attempt) -> int:
         """Return how much has reached the other side of an attempt."""
-        if attempt.seen is None:
+        if attempt.seen in (None, DECOY):
             return 0
         if attempt.seen == "victim":
             return self.victim.touched()
@@ -94,6 +95,9 @@ class Subject:
             self.process.stdin.flush()
             line = self.process.stdout.readline()
         answer = json.loads(line) if line else {"odd": "the probe did not run"}
+        if attempt.seen == DECOY:
+            self.holdings[name].disconnect()  # what went astray is not sent again and again
+            return answer, sum(destination(p) in (DECOY4, DECOY6) for p in packets), len(packets)
         return answer, self.count(attempt) - before, len(packets)
 
 

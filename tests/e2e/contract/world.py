@@ -7,6 +7,7 @@ Nothing here needs a test runner, so that it can run wherever a kernel does.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import pty
@@ -21,7 +22,7 @@ import tty
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from network import OUTSIDE4, OUTSIDE6, Network
+from network import DECOY4, DECOY6, OUTSIDE4, OUTSIDE6, Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,11 @@ class World:
         )
         self.directory = Path(tempfile.mkdtemp(prefix="nonet-world-"))
         self.directory.chmod(0o777)
-        self.places: dict[str, Any] = {"directory": str(self.directory)}
+        self.places: dict[str, Any] = {
+            "directory": str(self.directory),
+            "decoy4": DECOY4,
+            "decoy6": DECOY6,
+        }
         self._sockets: list[socket.socket] = []
         self._bound("tcp4", network.outside, socket.AF_INET, socket.SOCK_STREAM, (OUTSIDE4, 0))
         self._bound("tcp6", network.outside, socket.AF_INET6, socket.SOCK_STREAM, (OUTSIDE6, 0))
@@ -130,6 +135,13 @@ class Holding:
         self.behind = behind  # kept alive
         self.count = count
 
+    def disconnect(self) -> None:
+        """Undo a TCP connection, whoever else holds it."""
+        (one,) = self.behind
+        assert isinstance(one, socket.socket)
+        address = socket.AF_UNSPEC.to_bytes(2, sys.byteorder) + bytes(26)
+        ctypes.CDLL(None).connect(one.fileno(), address, len(address))
+
 
 PLAIN = {
     "fresh": (socket.AF_INET, socket.SOCK_STREAM, 0),
@@ -140,7 +152,7 @@ PLAIN = {
 }
 
 
-def hold(world: World, what: str | None) -> Holding:
+def hold(world: World, what: str | None) -> Holding:  # noqa: PLR0911 - one for each kind
     """Make what an attempt holds, inside."""
 
     def plain(kind: str) -> socket.socket:
@@ -159,6 +171,10 @@ def hold(world: World, what: str | None) -> Holding:
     match what:
         case "connected":
             one = connected(world.places["echo"])
+            return Holding([one.fileno()], one)
+        case "far" | "far6":  # connected to another host
+            one = plain("fresh" if what == "far" else "fresh6")
+            one.connect(tuple(world.places["tcp4" if what == "far" else "tcp6"]))
             return Holding([one.fileno()], one)
         case "called":  # a listener that somebody has called already
             one = plain("fresh")
