@@ -13,6 +13,7 @@ from nonet import __version__, levels
 from nonet.errors import FAILED, NonetError, UsageError, quote, reason, say
 from nonet.grants import parse_grant
 from nonet.launch import Request, launch
+from nonet.limit import HOW
 from nonet.telling import check_names
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
@@ -84,6 +85,13 @@ _ADDRESS, _PATH = "[NAME=]ADDRESS[,...]", "[NAME=]PATH[,...]"
     help="Close what is neither 0, 1, 2, granted nor kept.",
 )
 @click.option(
+    "--limit",
+    metavar="HOW",
+    type=click.Choice(HOW),
+    default=HOW[0],
+    help=f"What enforces: {', '.join(HOW)} (the first is the default).",
+)
+@click.option(
     "--explain",
     is_flag=True,
     help="Say what would be opened, handed over, refused; run nothing.",
@@ -102,6 +110,7 @@ def command(
     open_: tuple[str, ...],
     keep: tuple[int, ...],
     close_others: bool,
+    limit: str,
     explain: bool,
     json: bool,
     quiet: bool,
@@ -133,6 +142,7 @@ def command(
         grants=granted,
         keep=frozenset(keep),
         close_others=close_others,
+        how=limit,
         explain=("json" if json else "text") if explain else None,
         quiet=quiet,
         verbose=verbose,

@@ -30,7 +30,7 @@ def explain(request: Request) -> tuple[dict[str, Any], int]:
     """
     environ = program.environment()
     path = program.find(request.argv[0], environ)
-    the_limit = limit.prepare(request.level)
+    the_limit = limit.prepare(request.level, request.how)
     passed = telling.passed(environ, os.getpid(), kernel.pidfd_id)
     stays = request.keep.union(placing.passed(len(passed)), _STANDARD)
     pinned = {fd for grant in request.grants for fd in grant.fds}

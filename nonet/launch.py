@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Request:
     """What the command line asks for.
 
-    `level` is None for the default; `explain` is "text" or "json" where nothing is to run.
+    `level` is None for the default, `how` one of limit.HOW; `explain` is "text" or
+    "json" where nothing is to run.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class Request:
         "close_others",
         "explain",
         "grants",
+        "how",
         "keep",
         "level",
         "quiet",
@@ -48,6 +50,7 @@ class Request:
         grants: Sequence[Grant] = (),
         keep: frozenset[int] = frozenset(),
         close_others: bool = False,
+        how: str = limit.AUTO,
         explain: str | None = None,
         quiet: bool = False,
         verbose: bool = False,
@@ -57,6 +60,7 @@ class Request:
         self.grants = grants
         self.keep = keep
         self.close_others = close_others
+        self.how = how
         self.explain = explain
         self.quiet = quiet
         self.verbose = verbose
@@ -66,7 +70,7 @@ def launch(request: Request) -> NoReturn:
     """Become PROGRAM, limited. Raises NonetError, and then PROGRAM has not run."""
     environ = program.environment()
     path = program.find(request.argv[0], environ)
-    the_limit = limit.prepare(request.level)
+    the_limit = limit.prepare(request.level, request.how)
     handover = Handover(request.grants, request.keep, environ)
     handover.open()
     try:

@@ -21,10 +21,10 @@ ROW = "Max network"  # in /proc/PID/limits (proc(5))
 _NOWHERE = "/nonet/no/such/folder/socket"
 
 
-def find() -> int | None:
-    """Return the number of the resource: the position of its row in /proc/self/limits."""
+def find(path: str = "/proc/self/limits") -> int | None:
+    """Return the number of the resource: the position of its row; None: there is none."""
     try:
-        with open("/proc/self/limits", encoding="ascii", errors="replace") as file:
+        with open(path, encoding="ascii", errors="replace") as file:
             _, *rows = file.read().splitlines()
     except OSError:
         return None

@@ -220,6 +220,24 @@ def test_help_that_cannot_be_written(machine: Machine) -> None:
     says(ended, 125, "nonet: cannot write to standard output: no space left on device")
 
 
+def test_the_rlimit_is_asked_for_where_there_is_none(machine: Machine) -> None:
+    """No kernel that is published has it; see tests/kernels for one that does."""
+    assert "Max network " not in Path("/proc/self/limits").read_text()
+    says(
+        machine.limited(["--limit", "rlimit"], *ECHO),
+        125,
+        "nonet: cannot enforce level path by RLIMIT_NETWORK: this kernel has none",
+        "nonet: hint: --limit seccomp",
+    )
+    says(
+        machine.limited(["--limit", "rlimit", "--allow", "none"], *ECHO),
+        125,
+        "nonet: cannot enforce level none by RLIMIT_NETWORK: it serves level path alone",
+    )
+    for how in ("auto", "seccomp"):
+        assert machine.limited(["--limit", how], *ECHO).stdout == RAN
+
+
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
 def test_seccomp_forbidden_by_an_outer_filter(machine: Machine, number: int) -> None:
     ended = machine.run(*outer(number, SECCOMP), machine.nonet, *ECHO)

@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import bpf
 import pytest
 
 from nonet import errors, held, levels, limit
 from nonet.errors import CannotEnforceError
 from nonet.levels import NONE, PATH, UNIX
-from nonet.limit import landlock
+from nonet.limit import landlock, rlimit
+from nonet.limit.compile import compile_rules
 from nonet.limit.landlock import Landlock
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NO_LANDLOCK = Landlock(0, "this kernel has no Landlock", "a kernel with it")
 ABIS = range(12)
@@ -33,6 +40,46 @@ def test_only_the_default_tightens_and_only_to_none(abi: int) -> None:
     level, why = limit.choose(None, Landlock(abi))
     assert level == (PATH if abi >= 6 else NONE)
     assert (why is None) == (level == PATH)
+
+
+@pytest.mark.parametrize("abi", ABIS)
+def test_the_rlimit_serves_path_alone(abi: int) -> None:
+    found = Landlock(abi)
+    assert limit.choose(None, found, by_rlimit=True) == (PATH, None)
+    assert limit.choose(PATH, found, by_rlimit=True) == (PATH, None)
+    if abi < 4:
+        with pytest.raises(CannotEnforceError):
+            limit.choose(UNIX, found, by_rlimit=True)
+
+
+def test_who_could_raise_the_limit_again_is_refused_that() -> None:
+    """CAP_SYS_RESOURCE raises a hard limit: setrlimit and prlimit64 of that one are refused."""
+    code = compile_rules("x86_64", levels.raising(16))
+    x86_64, setrlimit, prlimit64 = bpf.CONVENTIONS["x86_64"], 160, 302
+    refused = bpf.errno_action(1)
+    assert bpf.run(code, x86_64, setrlimit, (16, 0x7FFF0000)) == refused
+    assert bpf.run(code, x86_64, setrlimit, (16 | 1 << 32, 0x7FFF0000)) == refused
+    assert bpf.run(code, x86_64, setrlimit, (7, 0x7FFF0000)) == bpf.ALLOW
+    assert bpf.run(code, x86_64, prlimit64, (0, 16, 0x7FFF0000, 0)) == refused
+    assert bpf.run(code, x86_64, prlimit64, (0, 16, 1 << 32, 0)) == refused
+    assert bpf.run(code, x86_64, prlimit64, (0, 16, 0, 0x7FFF0000)) == bpf.ALLOW
+    assert bpf.run(code, x86_64, prlimit64, (0, 7, 0x7FFF0000, 0)) == bpf.ALLOW
+
+
+LIMITS = """Limit                     Soft Limit           Hard Limit           Units
+Max cpu time              unlimited            unlimited            seconds
+Max networks              1                    1                    networks
+Max network               unlimited            unlimited
+"""
+
+
+def test_the_limit_is_found_by_name_and_its_row_is_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "limits"
+    path.write_text(LIMITS)
+    assert rlimit.find(str(path)) == 2
+    path.write_text(LIMITS.replace("Max network  ", "Max netwürk  "))
+    assert rlimit.find(str(path)) is None
+    assert rlimit.find(str(tmp_path / "none")) is None
 
 
 def test_the_refusal_says_what_is_missing_and_what_would_work() -> None:

@@ -131,6 +131,12 @@ def bind_a_fresh_socket(held: Held) -> None:
     held.socket().bind(("127.0.0.1", 0))
 
 
+@attempt("held-aim", hold="fresh")
+def bind_a_fresh_socket_by_af_unspec(held: Held) -> None:
+    address = array.array("H", [socket.AF_UNSPEC] * 8).tobytes()  # the kernel reads AF_INET
+    call("bind", held.fds[0], address, 16)
+
+
 @attempt("held-aim", hold="connected")
 def disconnect_then_bind(held: Held) -> None:
     one = held.socket()
