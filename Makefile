@@ -26,6 +26,7 @@ SETUP_PACKAGES = \
 TEST_PACKAGES = \
     curl:curl \
     dbus-run-session:dbus-daemon \
+    dropbear:dropbear-bin \
     fish:fish \
     gcc:gcc \
     gdb:gdb \
@@ -36,15 +37,22 @@ TEST_PACKAGES = \
     ip:iproute2 \
     make:make \
     mandoc:mandoc \
+    nginx:nginx \
     node:nodejs \
     nsenter:util-linux \
+    openssl:openssl \
     ping:iputils-ping \
+    socat:socat \
     sqlite3:sqlite3 \
     ssh-agent:openssh-client \
     strace:strace \
+    systemd-socket-activate:systemd \
+    unbound:unbound \
     wget:wget \
     zsh:zsh \
     /usr/include/stdio.h:libc6-dev \
+    /usr/lib/postgresql/*/bin/initdb:postgresql \
+    /usr/lib/python3/dist-packages/systemd/daemon.py:python3-systemd \
     /usr/share/bash-completion/bash_completion:bash-completion
 SYSTEM_PACKAGES = \
     debootstrap:debootstrap \

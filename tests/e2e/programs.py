@@ -20,6 +20,7 @@ PACKAGES = {
     "dbus-run-session": "dbus-daemon",
     "dbus-send": "dbus-bin",
     "dropbear": "dropbear-bin",
+    "dropbearkey": "dropbear-bin",
     "gcc": "gcc libc6-dev",
     "gdb": "gdb",
     "getent": "libc-bin",

@@ -61,7 +61,7 @@ def answer(path):
     except OSError as error:
         return errno.errorcode[error.errno].encode()
 """
-GUNICORN = ("$PYTHON", "-m", "gunicorn", "--no-control-socket")
+GUNICORN = ("$PYTHON", "-m", "gunicorn")  # it says that it gets no control socket, and serves
 WSGI = f"""{PYTHON}
 def wsgi(environ, start):
     start("200 OK", [("Content-Type", "text/plain")])
