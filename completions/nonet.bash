@@ -1,50 +1,67 @@
 # bash completion for nonet(1): its own options, then whatever PROGRAM completes.
 
 _nonet() {
-    local i=1 option='' cur=${COMP_WORDS[COMP_CWORD]}
+    local words=() at=() i=0 word option='' line=$COMP_LINE
     COMPREPLY=()
+    # Put together again what COMP_WORDBREAKS took apart: with "=" and ":" in it,
+    # "-l web=tcp:80" is six words. `at` says where each of them begins.
+    for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+        if ((i == 0)) || [[ $line == [[:space:]]* ]]; then
+            line=${line#"${line%%[![:space:]]*}"}
+            words+=("$word")
+            at+=("$i")
+        else
+            words[-1]+=$word
+        fi
+        line=${line#"$word"}
+        ((i++))
+    done
     # Find what the cursor is at: the value of an option, PROGRAM (or what follows
-    # it), or an option. While COMP_WORDBREAKS holds "=", "--allow=none" is three words.
-    while ((i < COMP_CWORD)); do
-        case ${COMP_WORDS[i]} in
-            --allow | --keep | -k | -[!-]*k)
-                option=${COMP_WORDS[i++]}
-                [[ ${COMP_WORDS[i]} == = ]] && ((i < COMP_CWORD)) && ((i++))
-                ((i < COMP_CWORD)) || break
-                option=
-                ((i++))
-                ;;
+    # it), or an option.
+    local last=$((${#words[@]} - 1))
+    local cur=${words[last]}
+    for ((i = 1; i < last; i++)); do
+        case ${words[i]} in
+            --allow | --listen | --connect | --bind | --open | --keep) option=${words[i++]} ;;
             --)
-                _nonet_program $((i + 1))
+                _nonet_program "${at[i + 1]}"
                 return
                 ;;
-            -?*) ((i++)) ;;
+            --*) ;;
+            -?*)
+                # In -xk the value of k is the next word, in -xk3 it is in this one.
+                option=${words[i]#"${words[i]%%[lcbok]*}"}
+                [[ $option != ? ]] || { option=-$option && ((i++)); }
+                ;;
             *)
-                _nonet_program "$i"
+                _nonet_program "${at[i]}"
                 return
                 ;;
         esac
     done
-    if [[ $option ]]; then
-        _nonet_value "$option" "${cur#=}"
+    if ((i > last)); then
+        _nonet_value "$option" '' "$cur"
         return
     fi
     case $cur in
-        --*=*)
-            _nonet_value "${cur%%=*}" "${cur#*=}"
-            COMPREPLY=("${COMPREPLY[@]/#/"${cur%%=*}="}")
-            ;;
+        --*=*) _nonet_value "${cur%%=*}" "${cur%%=*}=" "${cur#*=}" ;;
         -*)
             _nonet_offer "$cur" -W '
                 --allow
+                -l --listen
+                -c --connect
+                -b --bind
+                -o --open
                 -k --keep
                 -x --close-others
+                --explain
+                --json
                 -q --quiet
                 -v --verbose
                 -h --help
                 -V --version'
             ;;
-        *) _nonet_program "$i" ;;
+        *) _nonet_program "${at[i]}" ;;
     esac
 }
 
@@ -55,16 +72,60 @@ _nonet_offer() {
     mapfile -t COMPREPLY < <(compgen "$@" -- "$cur")
 }
 
-# Complete the value of an option: OPTION CURRENT.
+# Complete the value of an option: OPTION, what is before the value in its word, CURRENT.
 _nonet_value() {
+    local done=$2$3
     case $1 in
-        --allow) _nonet_offer "$2" -W 'none path unix' ;;
+        --allow) _nonet_offer "$3" -P "$2" -W 'none path unix' ;;
+        -l | --listen)
+            _nonet_grant "$2" "$3" 'tcp: unix: unix-seqpacket:' \
+                'fd= mode= backlog= reuseport nonblock replace unsealed'
+            ;;
+        -c | --connect)
+            _nonet_grant "$2" "$3" 'tcp: udp: unix: unix-seqpacket:' \
+                'fd= timeout= nonblock unsealed'
+            ;;
+        -b | --bind)
+            _nonet_grant "$2" "$3" 'udp: unix:' \
+                'fd= mode= reuseport nonblock replace unsealed'
+            ;;
+        -o | --open)
+            _nonet_grant "$2" "$3" '' \
+                'fd= mode= r w rw append create excl trunc nonblock'
+            ;;
         *)
             # What this shell holds is inherited, except 255, which bash keeps for itself.
             local fds=(/proc/$$/fd/*)
-            _nonet_offer "$2" -X 255 -W "${fds[*]##*/}"
+            _nonet_offer "$3" -P "$2" -X 255 -W "${fds[*]##*/}"
             ;;
     esac
+    # bash replaces only what follows the last of the characters that it breaks words at.
+    local breaks=${COMP_WORDBREAKS//[^:=@]/}
+    [[ ! $breaks ]] || COMPREPLY=("${COMPREPLY[@]#"${done%"${done##*[$breaks]}"}"}")
+}
+
+# Complete a grant: what is before it in its word, CURRENT, transports, options.
+_nonet_grant() {
+    local before=$1 cur=$2
+    if [[ $cur == *,* ]]; then
+        compopt -o nospace 2>/dev/null
+        _nonet_offer "${cur##*,}" -P "$before${cur%,*}," -W "$4"
+        return
+    fi
+    if [[ $cur =~ ^[A-Za-z_][A-Za-z0-9_.-]*= ]]; then
+        before+=${BASH_REMATCH[0]}
+        cur=${cur#*=}
+    fi
+    if [[ $3 && $cur =~ ^unix(-seqpacket)?: ]]; then
+        before+=${BASH_REMATCH[0]}
+        cur=${cur#*:}
+    elif [[ $3 && $cur != /* ]]; then
+        compopt -o nospace 2>/dev/null
+        _nonet_offer "$cur" -P "$before" -W "$3"
+        return
+    fi
+    compopt -o filenames 2>/dev/null
+    _nonet_offer "$cur" -P "$before" -f
 }
 
 # Complete PROGRAM, which is word INDEX, or what follows it: INDEX.

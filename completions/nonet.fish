@@ -5,8 +5,8 @@ function __nonet_program
     set -l before (commandline -opc)
     set -l current (commandline -ct)
     # An option whose value is still to come makes argparse fail, too.
-    argparse --stop-nonopt allow= k/keep=+ x/close-others q/quiet v/verbose \
-        h/help V/version -- $before[2..] 2>/dev/null
+    argparse --stop-nonopt allow= l/listen=+ c/connect=+ b/bind=+ o/open=+ k/keep=+ \
+        x/close-others explain json q/quiet v/verbose h/help V/version -- $before[2..] 2>/dev/null
     or return
     # argparse takes "--" away.
     if not set -q argv[1]; and test "$before[-1]" != --
@@ -28,13 +28,61 @@ function __nonet_complete_program
     or __fish_complete_subcommand --commandline $words
 end
 
+# Print what a grant may go on with: the option's name.
+function __nonet_grant
+    set -l transports
+    set -l options
+    switch $argv[1]
+        case listen
+            set transports tcp: unix: unix-seqpacket:
+            set options fd= mode= backlog= reuseport nonblock replace unsealed
+        case connect
+            set transports tcp: udp: unix: unix-seqpacket:
+            set options fd= timeout= nonblock unsealed
+        case bind
+            set transports udp: unix:
+            set options fd= mode= reuseport nonblock replace unsealed
+        case open
+            set options fd= mode= r w rw append create excl trunc nonblock
+    end
+    # An option in the same word is not part of the grant.
+    set -l grant (commandline -ct | string replace -r -- '^(--\w+=|-[^-lcbok]*[lcbo])' '')
+    if set -l before (string match -r -- '^.*,' $grant)
+        printf '%s\n' $before$options
+        return
+    end
+    set -l before (string match -r -- '^[A-Za-z_][A-Za-z0-9_.-]*=' $grant)
+    set -l rest (string replace -- "$before" '' $grant)
+    if set -q transports[1]
+        set -l unix (string match -r -- '^(?:unix|unix-seqpacket):' $rest)
+        if not set -q unix[1]; and not string match -q -- '/*' $rest
+            printf '%s\n' "$before"$transports
+            return
+        end
+        set before "$before$unix"
+        set rest (string replace -- "$unix" '' $rest)
+    end
+    printf '%s\n' "$before"(__fish_complete_path $rest)
+end
+
 complete -c nonet -x -a '(__nonet_complete_program)'
 complete -c nonet -n __nonet_before_program -l allow -x -d 'Say what may still be acquired' \
     -a 'none\t"nothing" path\t"AF_UNIX sockets with a pathname" unix\t"every AF_UNIX socket"'
+complete -c nonet -n __nonet_before_program -s l -l listen -x \
+    -d 'Open a listening socket first' -a '(__nonet_grant listen)'
+complete -c nonet -n __nonet_before_program -s c -l connect -x \
+    -d 'Open a connected socket first' -a '(__nonet_grant connect)'
+complete -c nonet -n __nonet_before_program -s b -l bind -x \
+    -d 'Open a bound datagram socket first' -a '(__nonet_grant bind)'
+complete -c nonet -n __nonet_before_program -s o -l open -x \
+    -d 'Open a file first' -a '(__nonet_grant open)'
 complete -c nonet -n __nonet_before_program -s k -l keep -x \
     -d 'Hand this inherited descriptor over, whatever it is'
 complete -c nonet -n __nonet_before_program -s x -l close-others \
-    -d 'Close what is neither 0, 1, 2 nor kept'
+    -d 'Close what is neither 0, 1, 2, granted nor kept'
+complete -c nonet -n __nonet_before_program -l explain \
+    -d 'Say what would be opened, handed over, refused; run nothing'
+complete -c nonet -n __nonet_before_program -l json -d 'With --explain: say it as JSON'
 complete -c nonet -n __nonet_before_program -s q -l quiet \
     -d 'Do not say that the level was tightened'
 complete -c nonet -n __nonet_before_program -s v -l verbose -d 'Say what enforces the level'

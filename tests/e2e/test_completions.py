@@ -19,8 +19,11 @@ BASH_PACKAGE = "/usr/share/bash-completion/bash_completion"
 PROMPT = "@@prompt "
 TIMEOUT = 30.0
 
-LONG = {"--allow", "--keep", "--close-others", "--quiet", "--verbose", "--help", "--version"}
-SHORT = {"-k", "-x", "-q", "-v", "-h", "-V"}
+LONG = {
+    "--allow", "--listen", "--connect", "--bind", "--open", "--keep", "--close-others",
+    "--explain", "--json", "--quiet", "--verbose", "--help", "--version",
+}  # fmt: skip
+SHORT = {"-l", "-c", "-b", "-o", "-k", "-x", "-q", "-v", "-h", "-V"}
 DEMO = {"--shape", "--colour"}
 
 # Each shell's own completion of a made-up command, which writes down what it is called
@@ -177,12 +180,80 @@ def test_keep_takes_a_descriptor_of_this_shell(shell: Shell, option: str) -> Non
         assert all(offer.isdigit() for offer in offers)
 
 
-@pytest.mark.parametrize("before", ["", "--allow none ", "--allow=none -xk 3 ", "-- "])
+def granted(shell: Shell, line: str, after: str) -> set[str]:
+    """Return what is offered, less what the shells show of the same word: all up to a mark."""
+    return {re.sub(f"^.*[{after}]", "", offer) for offer in shell.offers(f"nonet {line}")}
+
+
+@pytest.mark.parametrize(
+    ("option", "transports"),
+    [
+        ("-l ", {"tcp:", "unix:", "unix-seqpacket:"}),
+        ("--listen=", {"tcp:", "unix:", "unix-seqpacket:"}),
+        ("-l web=", {"tcp:", "unix:", "unix-seqpacket:"}),
+        ("-c ", {"tcp:", "udp:", "unix:", "unix-seqpacket:"}),
+        ("-xc ", {"tcp:", "udp:", "unix:", "unix-seqpacket:"}),
+        ("--connect db-1.a=u", {"udp:", "unix:", "unix-seqpacket:"}),
+        ("-b ", {"udp:", "unix:"}),
+        ("--bind ", {"udp:", "unix:"}),
+        ("--bind=log=un", {"unix:"}),
+        ("-l tcp:80 -k 3 -l web=tcp:127.0.0.1:0,fd=9 -b u", {"udp:", "unix:"}),
+    ],
+)
+def test_the_transports_of_a_grant_are_offered(
+    shell: Shell, option: str, transports: set[str]
+) -> None:
+    (shell.place / "unix").touch()
+    assert granted(shell, option, "=") == transports
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "-l unix:", "--listen=web=unix:", "-c unix-seqpacket:", "-b d=unix:", "-o ", "-xo ",
+        "--open ", "--open=", "--open=key=", "-o key=",
+    ],
+)  # fmt: skip
+def test_a_grant_takes_a_path(shell: Shell, option: str) -> None:
+    (shell.place / "a-file").touch()
+    (shell.place / "a-folder/within").mkdir(parents=True)
+    assert granted(shell, f"{option}a-f", ":=") == {"a-file", "a-folder/"}
+    (within,) = granted(shell, f"{option}a-folder/w", ":=")
+    assert within.removeprefix("a-folder/") == "within/"
+
+
+@pytest.mark.parametrize("option", ["-l ", "-c db=", "--bind=", "-o "])
+def test_what_begins_with_a_slash_is_a_path(shell: Shell, option: str) -> None:
+    (shell.place / "a-file").touch()
+    assert granted(shell, f"{option}{shell.place}/a-fi", ":=/") == {"a-file"}
+
+
+@pytest.mark.parametrize(
+    ("option", "options"),
+    [
+        ("-l web=tcp:80,re", {"reuseport", "replace"}),
+        ("-c unix:/run/a,", {"fd=", "timeout=", "nonblock", "unsealed"}),
+        ("--bind=udp:53,m", {"mode="}),
+        ("-o key=a-file,rw,", {"fd=", "mode=", "r", "w", "rw", "append", "create", "excl",
+                               "trunc", "nonblock"}),
+        ("-c tcp:mirror:873,fd=0,f", {"fd="}),
+    ],
+)  # fmt: skip
+def test_the_options_of_a_grant_are_offered(shell: Shell, option: str, options: set[str]) -> None:
+    assert granted(shell, option, ",") == options
+
+
+GRANTS = "-l web=tcp:127.0.0.1:80,fd=5 --open=k=/etc/passwd -cunix:/run/ok "
+
+
+@pytest.mark.parametrize("before", ["", "--allow none ", "--allow=none -xk 3 ", "-- ", GRANTS])
 def test_the_name_of_the_wrapped_command_is_completed(shell: Shell, before: str) -> None:
     assert shell.offers(f"nonet {before}nonet-de") == {"nonet-demo"}
 
 
-@pytest.mark.parametrize("before", ["", "--allow none ", "--allow=none -xk 3 ", "-k3 -q -- "])
+@pytest.mark.parametrize(
+    "before", ["", "--allow none ", "--allow=none -xk 3 ", "-k3 -q -- ", GRANTS, f"{GRANTS}-- "]
+)
 def test_the_wrapped_command_s_own_completion_is_called(shell: Shell, before: str) -> None:
     assert shell.offers(f"nonet {before}nonet-demo one --s") == {"--shape"}
     assert shell.called() == ["nonet-demo", "one", "--s"]

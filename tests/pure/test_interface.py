@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
-from nonet import cli, errors, held, levels
+from nonet import cli, errors, grants, held, levels, opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def options_of_help() -> dict[str, bool]:
     text = cli.command.get_help(cli.command.make_context("nonet", [], resilient_parsing=True))
     left = re.findall(r"^  (-[^ ].*?)(?:  |$)", text, re.MULTILINE)
     return {
-        option: bool(re.search(r" [A-Z]+$", words))
+        option: bool(re.search(r" [\[A-Z]\S*$", words))
         for words in left
         for option in re.findall(r"--?[\w-]+", words)
     }
@@ -59,12 +59,15 @@ def options_of_manual() -> dict[str, bool]:
 
 def options_of_bash() -> dict[str, bool]:
     offered = re.findall(r"-W '\n(.*?)'", BASH, re.DOTALL)
-    with_value = re.findall(r"^ +(--\w.*) \| -\[!-\]\*k\)$", BASH, re.MULTILINE)
-    return {option: option in with_value[0].split(" | ") for option in offered[0].split()}
+    (long,) = re.findall(r"^ +(--\w.*)\) option=", BASH, re.MULTILINE)
+    (short,) = re.findall(r"%%\[(\w+)\]\*", BASH)
+    with_value = {*long.split(" | "), *(f"-{letter}" for letter in short)}
+    return {option: option in with_value for option in offered[0].split()}
 
 
 def options_of_zsh() -> dict[str, bool]:
-    specifications = [line.partition("[")[0] for line in ZSH.splitlines() if "[" in line]
+    lines = ZSH.partition("_arguments -s")[2].splitlines()
+    specifications = [line.partition("[")[0] for line in lines if "[" in line]
     return {
         option: bool(value)
         for words in specifications
@@ -112,7 +115,9 @@ def test_the_synopsis_names_every_option() -> None:
     short = re.findall(r"(?<!Fl )Fl (?!Fl)([\w| ]+?)(?= Ar|$)", synopsis, re.MULTILINE)
     named = {f"-{letter}" for words in short for letter in words if letter.isalpha()}
     named |= {f"--{word}" for word in re.findall(r"Fl Fl (\w[\w-]*)", synopsis)}
-    assert named == {option for option in options_of_help() if len(option) == 2} | {"--allow"}
+    parameters = cli.command.get_params(click.Context(cli.command))
+    shortest = {min(each.opts, key=len) for each in parameters if isinstance(each, click.Option)}
+    assert named == shortest
 
 
 def test_the_levels_are_the_same_everywhere() -> None:
@@ -121,6 +126,75 @@ def test_the_levels_are_the_same_everywhere() -> None:
     assert re.findall(r"--allow\) .*-W '(.*)'", BASH)[0].split() == known
     assert re.findall(r"(\w+)\\:", ZSH) == known
     assert re.findall(r"(\w+)\\t", FISH) == known
+
+
+# Each reads from one place what the grants of a verb take: transports, and options.
+
+Taken = dict[str, tuple[set[str], set[str]]]
+
+
+def grants_of_nonet() -> Taken:
+    return {
+        verb: (
+            set(grants.TRANSPORTS.get(verb, ())),
+            {f"{word}=" for word in grants.VALUES[verb]} | set(grants.FLAGS[verb]),
+        )
+        for verb in grants.VERBS
+    }
+
+
+def grants_of_manual() -> Taken:
+    verbs = {verb[0]: verb for verb in grants.VERBS}
+    lists = re.findall(
+        r"^\.It Fl (\w)\n(?:\.Cm (.*) ;\n)?\.Cm (.*)$", section("GRANTS"), re.MULTILINE
+    )
+    return {verbs[letter]: (set(one.split()), set(two.split())) for letter, one, two in lists}
+
+
+def grants_of_bash() -> Taken:
+    lists = re.findall(r"--(\w+)\)\n +_nonet_grant .* '(.*)' \\\n +'(.*)'", BASH)
+    return {verb: (_bare(one), set(two.split())) for verb, one, two in lists}
+
+
+def grants_of_zsh() -> Taken:
+    lists = re.findall(r" (\w+)\)\n(?: +transports=\((.*)\)\n)? +options=\((.*)\)", ZSH)
+    return {verb: (_bare(one), set(two.split())) for verb, one, two in lists}
+
+
+def grants_of_fish() -> Taken:
+    lists = re.findall(r"case (\w+)\n(?: +set transports (.*)\n)? +set options (.*)", FISH)
+    return {verb: (_bare(one), set(two.split())) for verb, one, two in lists}
+
+
+def _bare(prefixes: str) -> set[str]:
+    assert all(prefix.endswith(":") for prefix in prefixes.split())
+    return {prefix[:-1] for prefix in prefixes.split()}
+
+
+@pytest.mark.parametrize("named", [grants_of_manual, grants_of_bash, grants_of_zsh, grants_of_fish])
+def test_a_grant_takes_the_same_everywhere(named: Callable[[], Taken]) -> None:
+    assert named() == grants_of_nonet()
+
+
+def test_the_manual_explains_every_option_of_a_grant_once() -> None:
+    known = set().union(*(options for _, options in grants_of_nonet().values()))
+    explained = [
+        word
+        for item in items("GRANTS", "Cm ")
+        for word in item.partition(" Ns")[0].split(" , ")
+    ]  # fmt: skip
+    assert sorted(explained) == sorted(known)
+
+
+def test_the_manual_explains_every_transport() -> None:
+    written = re.findall(r"^\.Cm ([\w-]+) : Ns", section("GRANTS"), re.MULTILINE)
+    assert set(written) == set().union(*grants.TRANSPORTS.values())
+
+
+def test_the_manual_says_the_defaults_of_a_grant() -> None:
+    text = section("GRANTS")
+    assert f"together; {opening.DEFAULT_TIMEOUT:g} by default" in text
+    assert f";\n{opening.DEFAULT_BACKLOG} by default" in text
 
 
 def test_a_level_is_described_in_the_same_words() -> None:
@@ -173,16 +247,15 @@ def test_the_manual_says_which_landlock_a_level_takes() -> None:
 
 
 def test_mandoc_has_nothing_to_say(tmp_path: Path) -> None:
-    # Whether the pages referred to are installed is the machine's affair, so all of them are.
+    # Whether the pages referred to are installed is the machine's affair, so all of them
+    # are in the folder that mandoc runs in, where it looks last.
     for page, number in re.findall(r"^\.Xr (\S+) (\d)", MANUAL, re.MULTILINE):
-        folder = tmp_path / f"man{number}"
-        folder.mkdir(exist_ok=True)
-        (folder / f"{page}.{number}").touch()
+        (tmp_path / f"{page}.{number}").touch()
     ended = subprocess.run(
         ["mandoc", "-T", "lint", "-W", "all", str(ROOT / "man/nonet.1")],
         capture_output=True,
         check=False,
-        env={**os.environ, "MANPATH": str(tmp_path)},
+        cwd=tmp_path,
         text=True,
     )
     assert ended.stdout == ""
