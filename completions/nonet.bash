@@ -22,7 +22,7 @@ _nonet() {
     local cur=${words[last]}
     for ((i = 1; i < last; i++)); do
         case ${words[i]} in
-            --allow | --listen | --connect | --bind | --open | --keep) option=${words[i++]} ;;
+            --allow | --listen | --connect | --bind | --open | --keep | --limit) option=${words[i++]} ;;
             --)
                 _nonet_program "${at[i + 1]}"
                 return
@@ -54,6 +54,7 @@ _nonet() {
                 -o --open
                 -k --keep
                 -x --close-others
+                --limit
                 --explain
                 --json
                 -q --quiet
@@ -77,6 +78,7 @@ _nonet_value() {
     local done=$2$3
     case $1 in
         --allow) _nonet_offer "$3" -P "$2" -W 'none path unix' ;;
+        --limit) _nonet_offer "$3" -P "$2" -W 'auto rlimit seccomp' ;;
         -l | --listen)
             _nonet_grant "$2" "$3" 'tcp: unix: unix-seqpacket:' \
                 'fd= mode= backlog= reuseport nonblock replace unsealed'

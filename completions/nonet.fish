@@ -6,7 +6,8 @@ function __nonet_program
     set -l current (commandline -ct)
     # An option whose value is still to come makes argparse fail, too.
     argparse --stop-nonopt allow= l/listen=+ c/connect=+ b/bind=+ o/open=+ k/keep=+ \
-        x/close-others explain json q/quiet v/verbose h/help V/version -- $before[2..] 2>/dev/null
+        x/close-others limit= explain json q/quiet v/verbose h/help V/version \
+        -- $before[2..] 2>/dev/null
     or return
     # argparse takes "--" away.
     if not set -q argv[1]; and test "$before[-1]" != --
@@ -80,6 +81,8 @@ complete -c nonet -n __nonet_before_program -s k -l keep -x \
     -d 'Hand this inherited descriptor over, whatever it is'
 complete -c nonet -n __nonet_before_program -s x -l close-others \
     -d 'Close what is neither 0, 1, 2, granted nor kept'
+complete -c nonet -n __nonet_before_program -l limit -x -d 'Say what enforces the level' \
+    -a 'auto rlimit seccomp'
 complete -c nonet -n __nonet_before_program -l explain \
     -d 'Say what would be opened, handed over, refused; run nothing'
 complete -c nonet -n __nonet_before_program -l json -d 'With --explain: say it as JSON'

@@ -21,7 +21,7 @@ TIMEOUT = 30.0
 
 LONG = {
     "--allow", "--listen", "--connect", "--bind", "--open", "--keep", "--close-others",
-    "--explain", "--json", "--quiet", "--verbose", "--help", "--version",
+    "--limit", "--explain", "--json", "--quiet", "--verbose", "--help", "--version",
 }  # fmt: skip
 SHORT = {"-l", "-c", "-b", "-o", "-k", "-x", "-q", "-v", "-h", "-V"}
 DEMO = {"--shape", "--colour"}
@@ -168,6 +168,11 @@ def test_a_level_is_completed_in_the_word_after_the_option(shell: Shell) -> None
 def test_a_level_is_completed_in_the_option_s_own_word(shell: Shell) -> None:
     offers = shell.offers("nonet --allow=n")
     assert {offer.removeprefix("--allow=") for offer in offers} == {"none"}
+
+
+@pytest.mark.parametrize("option", ["--limit ", "--limit=", "-q --limit "])
+def test_every_mechanism_is_offered(shell: Shell, option: str) -> None:
+    assert granted(shell, option, "=") == {"auto", "rlimit", "seccomp"}
 
 
 @pytest.mark.parametrize("option", ["-k ", "-xk ", "--keep ", "--keep="])

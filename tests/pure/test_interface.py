@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from nonet import cli, errors, grants, held, levels, opening
+from nonet import cli, errors, grants, held, levels, limit, opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,6 +126,15 @@ def test_the_levels_are_the_same_everywhere() -> None:
     assert re.findall(r"--allow\) .*-W '(.*)'", BASH)[0].split() == known
     assert re.findall(r"(\w+)\\:", ZSH) == known
     assert re.findall(r"(\w+)\\t", FISH) == known
+
+
+def test_the_mechanisms_are_the_same_everywhere() -> None:
+    known = list(limit.HOW)
+    (item,) = re.findall(r"^\.It Fl Fl limit.*\n((?:.*\n)+?)\.It ", MANUAL, re.MULTILINE)
+    assert set(re.findall(r"^\.Cm (\w+)", item, re.MULTILINE)) == {*known, levels.PATH}
+    assert re.findall(r"--limit\) .*-W '(.*)'", BASH)[0].split() == known
+    assert re.findall(r"--limit=.*:\((.*)\)", ZSH)[0].split() == known
+    assert re.findall(r"-l limit .* -a '(.*)'", FISH)[0].split() == known
 
 
 # Each reads from one place what the grants of a verb take: transports, and options.
