@@ -34,6 +34,9 @@ from nonet import cli, limit
 limit.Limit.enforce = lambda self: None
 cli.main()
 """
+with_and_without_limit = pytest.mark.parametrize(
+    "limited", [True, False], ids=["limited", "unlimited"]
+)
 
 
 def launcher(machine: Machine, *, limited: bool) -> list[str]:

@@ -8,19 +8,25 @@ beside it is refused, and is reached without the limit.
 from __future__ import annotations
 
 import pwd
-import shlex
-import subprocess
 from typing import TYPE_CHECKING
 
-import pytest
 from programs import require
 from relay import Relay
-from running import LOOPBACK, PATIENCE, REACHED, Elsewhere, launcher, running
+from running import (
+    LOOPBACK,
+    PATIENCE,
+    REACHED,
+    Elsewhere,
+    launcher,
+    running,
+    with_and_without_limit,
+)
 
 if TYPE_CHECKING:
+    import subprocess
+
     from conftest import Machine
 
-LIMITED = pytest.mark.parametrize("limited", [True, False], ids=["limited", "unlimited"])
 NOT_PERMITTED = "Operation not permitted"
 PASSWD = "/etc/passwd"
 
@@ -41,7 +47,7 @@ def judge(elsewhere: Elsewhere, answer: str, *, limited: bool) -> None:
     assert elsewhere.reached() == (0 if limited else 1)
 
 
-@LIMITED
+@with_and_without_limit
 def test_git_daemon_serves_a_clone(machine: Machine, limited: bool) -> None:
     """Its access hook is a program that it runs for each request."""
     require(machine, "bash", "git")
@@ -90,14 +96,16 @@ def ssh(machine: Machine, *words: str, limited: bool) -> subprocess.CompletedPro
     with Relay(machine.network) as relay:
         serve = inetd(machine, relay, "dropbear", "-i", "-s", "-r", f"{home}/host", limited=limited)
         with running(machine, ["unshare", "--mount", "sh", "-c", mount, "sh", *serve]):
-            options = ("-F", "none", "-i", str(home / "key"), "-o", "HostKeyAlias=server",
-                       "-o", f"UserKnownHostsFile={home / 'known_hosts'}", "-o", "BatchMode=yes",
-                       "-o", "IdentitiesOnly=yes", "-p", str(relay.client_port), "-l", user)  # fmt: skip
+            options = (
+                *("-F", "none", "-p", str(relay.client_port), "-l", user, "-i", str(home / "key")),
+                *("-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "HostKeyAlias=server"),
+                *("-o", f"UserKnownHostsFile={home / 'known_hosts'}"),
+            )
             with (home / "input").open("rb") as stdin:
                 return machine.run("ssh", *options, *words, stdin=stdin, timeout=PATIENCE)
 
 
-@LIMITED
+@with_and_without_limit
 def test_dropbear_runs_a_command_of_who_logs_in(machine: Machine, limited: bool) -> None:
     require(machine, "bash", "dropbear", "dropbearkey", "ssh", "ssh-keygen", "mount", "unshare")
     with Elsewhere(machine.network) as elsewhere:
@@ -108,7 +116,7 @@ def test_dropbear_runs_a_command_of_who_logs_in(machine: Machine, limited: bool)
         judge(elsewhere, (ended.stdout + ended.stderr).decode(), limited=limited)
 
 
-@LIMITED
+@with_and_without_limit
 def test_dropbear_forwards_no_port(machine: Machine, limited: bool) -> None:
     """What sshd calls direct-tcpip: the server itself connects, for its client."""
     require(machine, "bash", "dropbear", "dropbearkey", "ssh", "ssh-keygen", "mount", "unshare")
