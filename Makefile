@@ -2,6 +2,7 @@
 ## make test        set up, then run every check and every test
 ## make lint        the checks alone
 ## make test-setup  the set-up on fresh Debians that have python3 and make, and no more
+## make test-system the services of a real systemd, booted on a Debian of its own
 ## make bench       how fast it starts, beside its peers
 ## make filters     compile the shipped filters anew
 ## make clean       remove what the others made
@@ -10,7 +11,7 @@ VENV = .venv
 # A Python that every user can execute: the tests run nonet as nobody, too.
 PYTHON := $(shell command -v /usr/bin/python3 || echo python3)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
-TESTS = tests
+TESTS = tests/pure tests/e2e
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -57,12 +58,13 @@ TEST_PACKAGES = \
 SYSTEM_PACKAGES = \
     debootstrap:debootstrap \
     git:git \
+    mount:mount \
     unshare:util-linux
 
 # What nonet is built from. The folders count too: a file may have been removed.
 SOURCES := pyproject.toml $(shell find nonet bin man completions ! -path '*/__pycache__*')
 
-.PHONY: help run test lint test-setup bench filters clean
+.PHONY: help run test lint test-setup test-system bench filters clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -86,6 +88,11 @@ test-setup:
 	@$(call install,$(SYSTEM_PACKAGES))
 	@for check in set-up sudo pipx debian-packages; do \
 	    $(SUDO) tests/system/fresh-debian $$check || exit 1; done
+
+test-system: $(VENV)/test-tools-installed
+	@$(call install,$(SYSTEM_PACKAGES))
+	@$(SUDO) env PATH="$$PATH" PYTHONDONTWRITEBYTECODE=1 \
+	    $(VENV)/bin/pytest -q -rs -p no:cacheprovider tests/system
 
 bench: $(VENV)/nonet-installed
 	@$(VENV)/bin/python bench/run.py
