@@ -1,27 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line: options to a request, errors to an exit status and a message."""
+"""The command line as click reads it: options, help, and what is wrong with a word."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 
 import click
 
-from nonet import __version__, levels
-from nonet.errors import FAILED, NonetError, UsageError, quote, reason, say
-from nonet.grants import parse_grant
-from nonet.launch import Request, launch
-from nonet.limit import HOW
-from nonet.telling import check_names
+from nonet import __version__, levels, options
+from nonet.errors import NonetError, UsageError, quote, reason
+from nonet.options import Values
 
-TYPE_CHECKING = False  # typing costs more to import than this module does
+TYPE_CHECKING = False  # typing costs more to import than nonet.options does
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from collections.abc import Iterator
+    from typing import Any
 
-SYNOPSIS = "nonet [OPTIONS] [--] PROGRAM [ARGUMENT]..."
-_MAX_DESCRIPTOR = 2**31 - 1
+    from nonet.options import Option
 
 EPILOG = """\b
 Levels, each including the one before it:
@@ -40,128 +35,80 @@ class _Command(click.Command):
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
-        formatter.write_text(f"Usage: {SYNOPSIS}")
+        formatter.write_text(f"Usage: {options.SYNOPSIS}")
 
 
-_ADDRESS, _PATH = "[NAME=]ADDRESS[,...]", "[NAME=]PATH[,...]"
+def _parameter(option: Option) -> click.Option:
+    names = [*option.names, f"{option.key}_"]  # no name of Python's own
+    if option.kind == options.FLAG:
+        return click.Option(names, is_flag=True, help=option.help)
+    return click.Option(
+        names,
+        type=click.Choice(option.choices) if option.kind == options.CHOICE else _TYPES[option.kind],
+        multiple=option.kind != options.CHOICE,
+        metavar=option.metavar,
+        help=option.help,
+    )
 
 
-@click.command(
-    cls=_Command,
+_TYPES: dict[str, type] = {options.NUMBERS: int, options.GRANT: str}
+
+
+def _values(argv: tuple[str, ...], **found: Any) -> Values:  # noqa: ANN401 - click's own
+    values = Values()
+    texts: dict[str, Iterator[str]] = {}
+    for option in options.OPTIONS:
+        value = found[f"{option.key}_"]
+        if option.kind == options.FLAG and value:
+            values.flags.add(option.key)
+        elif option.kind == options.CHOICE and value is not None:
+            values.choices[option.key] = value
+        elif option.kind == options.NUMBERS:
+            values.keep += value
+        elif option.kind == options.GRANT:
+            texts[option.key] = iter(value)
+    verbs = [name[:-1] for name in click.get_current_context().meta["order"]]
+    values.grants = [(verb, next(texts[verb])) for verb in verbs if verb in texts]
+    values.argv = list(argv)
+    return values
+
+
+command = _Command(
+    "nonet",
+    params=[
+        *(_parameter(option) for option in options.OPTIONS),
+        click.Argument(["argv"], nargs=-1, metavar="PROGRAM", type=click.UNPROCESSED),
+    ],
+    callback=_values,
+    help="""Run PROGRAM without the power to acquire network resources.
+
+    PROGRAM keeps the descriptors it holds. Whatever nonet cannot do exactly, it
+    refuses: exit status 125, and PROGRAM does not run.
+    """,
     epilog=EPILOG,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "allow_interspersed_args": False,  # what follows PROGRAM is PROGRAM's
     },
 )
-@click.option(
-    "--allow",
-    metavar="LEVEL",
-    type=click.Choice(levels.LEVELS),
-    help="What may still be acquired.",
-)
-@click.option(
-    "-l", "--listen", metavar=_ADDRESS, multiple=True, help="Open a listening socket first."
-)
-@click.option(
-    "-c", "--connect", metavar=_ADDRESS, multiple=True, help="Open a connected socket first."
-)
-@click.option(
-    "-b", "--bind", metavar=_ADDRESS, multiple=True, help="Open a bound datagram socket first."
-)
-@click.option("-o", "--open", "open_", metavar=_PATH, multiple=True, help="Open a file first.")
-@click.option(
-    "-k",
-    "--keep",
-    metavar="FD",
-    type=int,
-    multiple=True,
-    help="Hand this inherited descriptor over, whatever it is.",
-)
-@click.option(
-    "-x",
-    "--close-others",
-    is_flag=True,
-    help="Close what is neither 0, 1, 2, granted nor kept.",
-)
-@click.option(
-    "--limit",
-    metavar="HOW",
-    type=click.Choice(HOW),
-    default=HOW[0],
-    help=f"What enforces: {', '.join(HOW)} (the first is the default).",
-)
-@click.option(
-    "--explain",
-    is_flag=True,
-    help="Say what would be opened, handed over, refused; run nothing.",
-)
-@click.option("--json", is_flag=True, help="With --explain: say it as JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not say that the level was tightened.")
-@click.option("-v", "--verbose", is_flag=True, help="Say what enforces the level.")
-@click.version_option(__version__, "-V", "--version", message="nonet %(version)s")
-@click.argument("argv", metavar="PROGRAM", nargs=-1, type=click.UNPROCESSED)
-def command(
-    *,
-    allow: str | None,
-    listen: tuple[str, ...],
-    connect: tuple[str, ...],
-    bind: tuple[str, ...],
-    open_: tuple[str, ...],
-    keep: tuple[int, ...],
-    close_others: bool,
-    limit: str,
-    explain: bool,
-    json: bool,
-    quiet: bool,
-    verbose: bool,
-    argv: tuple[str, ...],
-) -> Request:
-    """Run PROGRAM without the power to acquire network resources.
-
-    PROGRAM keeps the descriptors it holds. Whatever nonet cannot do exactly, it
-    refuses: exit status 125, and PROGRAM does not run.
-    """
-    if not argv:
-        raise UsageError("run PROGRAM", "none was given", SYNOPSIS)
-    if json and not explain:
-        raise UsageError("use --json", "it goes with --explain")
-    words = {"listen": listen, "connect": connect, "bind": bind, "open_": open_}
-    values = {name: iter(texts) for name, texts in words.items()}
-    order = click.get_current_context().meta["order"]
-    granted = [
-        parse_grant(name.rstrip("_"), next(values[name])) for name in order if name in values
-    ]
-    check_names(grant.name for grant in granted)
-    for fd in keep:
-        if not 0 <= fd <= _MAX_DESCRIPTOR:
-            raise UsageError(f"keep descriptor {fd}", "there is no such number")
-    return Request(
-        [os.fsencode(word) for word in argv],
-        level=allow,
-        grants=granted,
-        keep=frozenset(keep),
-        close_others=close_others,
-        how=limit,
-        explain=("json" if json else "text") if explain else None,
-        quiet=quiet,
-        verbose=verbose,
-    )
+command = click.version_option(__version__, "-V", "--version", message="nonet %(version)s")(command)
 
 
-def parse(arguments: list[str]) -> Request:
-    """Return what a command line asks for.
+def parse(arguments: list[str]) -> Values | None:
+    """Return the values of a command line; None after --help and --version.
 
-    Raises NonetError, or click.exceptions.Exit after --help and --version.
+    Raises NonetError.
     """
     # Not command.main(): _NONET_COMPLETE in the environment makes that exit 0.
     try:
         try:
             with command.make_context("nonet", list(arguments)) as context:
-                request: Request = command.invoke(context)
+                values: Values = command.invoke(context)
         finally:
             if sys.stdout:  # Python has none where descriptor 1 is closed
                 sys.stdout.flush()  # --help and --version
+    except click.exceptions.Exit:
+        return None
     except OSError as error:
         raise NonetError("write to standard output", reason(error)) from error
     except click.NoSuchOption as error:
@@ -173,48 +120,10 @@ def parse(arguments: list[str]) -> Request:
         raise UsageError(
             "parse the command line", _sentence(error.format_message()), "nonet --help"
         ) from error
-    return request
+    return values
 
 
 def _sentence(text: str) -> str:
     """Return one of click's sentences as a reason: one line, no capital, no full stop."""
     line = quote(" ".join(text.split()))[1:-1].rstrip(".")
     return line[:1].lower() + line[1:]
-
-
-def _explain(request: Request) -> int:
-    """Say what a command line would do. Return the exit status."""
-    from nonet import explain
-
-    plan, status = explain.explain(request)
-    shown = explain.text(plan)
-    if request.explain == "json":
-        from json import dumps
-
-        shown = dumps(plan, indent=2)
-    try:
-        os.write(1, f"{shown}\n".encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise NonetError("write to standard output", reason(error)) from error
-    return status
-
-
-def main() -> NoReturn:
-    """Run nonet with this process's arguments. Does not return."""
-    # As bin/nonet does before its imports.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        request = parse(sys.argv[1:])
-        if request.explain:
-            os._exit(_explain(request))
-        launch(request)
-    except click.exceptions.Exit as end:  # --help and --version
-        status = end.exit_code
-    except NonetError as error:
-        say(error)
-        status = error.status
-    except Exception as error:  # noqa: BLE001 - whatever it is, PROGRAM has not run
-        say(NonetError("run PROGRAM", f"{type(error).__name__}: {error}"))
-        status = FAILED
-    os._exit(status)  # Python's own clean-up can replace the status

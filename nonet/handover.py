@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import _signal  # the signal module costs more to import than this one
 import os
-import signal
 
 from nonet import held, kernel, placing, telling
 from nonet.errors import NonetError, OpenEndedError, move_standard_error, quote, say
@@ -46,19 +46,19 @@ class Handover:
 
         watched = [
             number
-            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-            if signal.getsignal(number) == signal.SIG_DFL
+            for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
+            if _signal.getsignal(number) == _signal.SIG_DFL
         ]
         for number in watched:
-            signal.signal(number, _interrupt)
+            _signal.signal(number, _interrupt)
         try:
             self._opened = opening.open_all(self._grants)
         except _InterruptedError as interrupted:
-            signal.signal(interrupted.number, signal.SIG_DFL)
+            _signal.signal(interrupted.number, _signal.SIG_DFL)
             os.kill(os.getpid(), interrupted.number)
         finally:
             for number in watched:
-                signal.signal(number, signal.SIG_DFL)
+                _signal.signal(number, _signal.SIG_DFL)
 
     def judge(self, level: str, *, close_others: bool) -> None:
         """Close what is to be closed; refuse what is open-ended. Raises NonetError."""

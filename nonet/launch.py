@@ -8,7 +8,7 @@ half-way. A failure anywhere means that PROGRAM does not run.
 
 from __future__ import annotations
 
-import signal
+import _signal  # the signal module costs more to import than this one
 
 from nonet import limit, program
 from nonet.errors import say
@@ -79,8 +79,8 @@ def launch(request: Request) -> NoReturn:
         execve = program.becoming(path, *handover.tell(request.argv))
         tell(request, the_limit)
         # Python ignores these for itself.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+        _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
 
         the_limit.enforce()
         execve()

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""nonet from beginning to end: read the command line, launch; errors to a status and a message."""
+
+from __future__ import annotations
+
+import _signal  # the signal module costs more to import than this one
+import os
+import sys
+
+from nonet import options
+from nonet.errors import FAILED, NonetError, reason, say
+from nonet.launch import launch
+
+TYPE_CHECKING = False  # typing costs more to import than this module does
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from nonet.launch import Request
+
+
+def main() -> NoReturn:
+    """Run nonet with this process's arguments. Does not return."""
+    # As bin/nonet does before its imports.
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    try:
+        status = _run(sys.argv[1:])
+    except NonetError as error:
+        say(error)
+        status = error.status
+    except Exception as error:  # noqa: BLE001 - whatever it is, PROGRAM has not run
+        say(NonetError("run PROGRAM", f"{type(error).__name__}: {error}"))
+        status = FAILED
+    os._exit(status)  # Python's own clean-up can replace the status
+
+
+def _run(words: list[str]) -> int:
+    """Become PROGRAM, or return the exit status of what else was asked for."""
+    values = options.scan(words)
+    if values is None:
+        from nonet import cli
+
+        values = cli.parse(words)
+        if values is None:
+            return 0
+    request = options.request(values)
+    return _explain(request) if request.explain else launch(request)
+
+
+def _explain(request: Request) -> int:
+    """Say what a command line would do. Return the exit status."""
+    from nonet import explain
+
+    plan, status = explain.explain(request)
+    shown = explain.text(plan)
+    if request.explain == "json":
+        from json import dumps
+
+        shown = dumps(plan, indent=2)
+    try:
+        os.write(1, f"{shown}\n".encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise NonetError("write to standard output", reason(error)) from error
+    return status
