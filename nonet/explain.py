@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 
-from nonet import held, kernel, limit, opening, placing, program, telling
+from nonet import held, kernel, limit, placing, program, telling
+from nonet.address import SEQPACKET, TCP
 from nonet.errors import FAILED
+from nonet.grants import BIND
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
@@ -68,14 +70,14 @@ def explain(request: Request) -> tuple[dict[str, Any], int]:
 
 
 def _of_grant(grant: Grant, fds: tuple[int, ...], level: str) -> dict[str, Any]:
-    identity = opening.identity(grant)
-    why = held.judge(identity, level) if identity else None
+    socket = identity(grant)
+    why = held.judge(socket, level) if socket else None
     return {
         "fds": list(fds),
         "name": grant.name or None,
         "verb": grant.verb,
         "what": str(grant),
-        "sealed": why is None if identity else None,
+        "sealed": why is None if socket else None,
         "reason": why,
         "outcome": _REFUSED if why and "unsealed" not in grant.flags else _HANDED,
     }
@@ -117,3 +119,16 @@ def text(plan: dict[str, Any]) -> str:
             line += ", sealed" if one["sealed"] and one["outcome"] == _HANDED else ""
             lines.append(f"{line}; {one['reason']}" if one["reason"] else line)
     return "\n".join(lines)
+
+
+def identity(grant: Grant) -> tuple[int, int, int] | None:
+    """Return (family, type, protocol) of the socket a grant will be; None for a file."""
+    if grant.address is None:
+        return None
+    transport = grant.address.transport
+    if grant.address.path:
+        kind = held.SEQPACKET if transport == SEQPACKET else held.STREAM
+        return (held.AF_UNIX, held.DGRAM if grant.verb == BIND else kind, 0)
+    if transport == TCP:
+        return (held.AF_INET, held.STREAM, held.TCP)
+    return (held.AF_INET, held.DGRAM, held.UDP)

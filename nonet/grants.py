@@ -49,6 +49,7 @@ _NOT_UNIX = {False: ("reuseport",), True: ("reuseport", *_ONLY_PATHNAMES)}  # by
 
 _MAX_INT = 2**31 - 1
 _MAX_MODE = 0o7777
+_MAX_SOCKET_MODE = 0o777
 _MAX_TIMEOUT = 10**6  # seconds
 _MAX_NAME = 255  # sd_listen_fds(3)
 
@@ -125,7 +126,7 @@ def _parse(verb: str, text: str) -> Grant:
             raise WrongWordError("the path is missing")
         return Grant(verb, name=name, path=body, fds=fds, flags=flags, values=values)
     address = parse_address(body)
-    _check_address(verb, address, flags.union(values))
+    _check_address(verb, address, flags.union(values), int(values.get("mode", 0)))
     return Grant(verb, name=name, address=address, fds=fds, flags=flags, values=values)
 
 
@@ -152,7 +153,7 @@ def _name_of(head: str) -> str:
     return name if equals and is_name else ""
 
 
-def _check_address(verb: str, address: Address, options: frozenset[str]) -> None:
+def _check_address(verb: str, address: Address, options: frozenset[str], mode: int) -> None:
     if address.transport not in TRANSPORTS[verb]:
         other = LISTEN if address.transport in TRANSPORTS[LISTEN] else BIND
         raise WrongWordError(f"--{verb} makes no {address.transport} socket, --{other} does")
@@ -160,6 +161,8 @@ def _check_address(verb: str, address: Address, options: frozenset[str]) -> None
         raise WrongWordError("'*' is every address, and nothing to connect to")
     if verb == CONNECT and address.host and not address.port:
         raise WrongWordError("port '0' is nothing to connect to")
+    if mode > _MAX_SOCKET_MODE:
+        raise WrongWordError(f"mode '{mode:o}' is more than a socket takes")
     for word in sorted(options):
         if word in (_ONLY_PATHNAMES if not address.path else _NOT_UNIX[address.abstract]):
             raise WrongWordError(f"{quote(word)} means nothing for {address}")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import _signal  # the signal module costs more to import than this one
 import os
 
 from nonet import held, kernel, placing, telling
@@ -12,10 +11,10 @@ from nonet.errors import NonetError, OpenEndedError, move_standard_error, quote,
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
     from nonet.grants import Grant
     from nonet.opening import Opened
+    from nonet.signals import Held
 
 _STANDARD = (0, 1, 2)
 _LAST_DESCRIPTOR = 2**31 - 1
@@ -32,6 +31,7 @@ class Handover:
         self._keep = keep
         self._environ = environ
         self._opened: list[Opened] = []
+        self._signals: Held | None = None
         self._placed: list[telling.Placed] = []
         self._passed = telling.passed(environ, os.getpid(), kernel.pidfd_id)
         self._pinned = {fd for grant in grants for fd in grant.fds}
@@ -39,26 +39,16 @@ class Handover:
         self._stays = keep.union(placing.passed(len(self._passed)), _STANDARD) - self._pinned
 
     def open(self) -> None:
-        """Open what is granted, or nothing. Raises NonetError; dies of a signal as if waiting."""
-        if not self._grants:
-            return
-        from nonet import opening
+        """Open what is granted, or nothing.
 
-        watched = [
-            number
-            for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
-            if _signal.getsignal(number) == _signal.SIG_DFL
-        ]
-        for number in watched:
-            _signal.signal(number, _interrupt)
-        try:
-            self._opened = opening.open_all(self._grants)
-        except _InterruptedError as interrupted:
-            _signal.signal(interrupted.number, _signal.SIG_DFL)
-            os.kill(os.getpid(), interrupted.number)
-        finally:
-            for number in watched:
-                _signal.signal(number, _signal.SIG_DFL)
+        From here to settle() a signal that would end nonet raises SignalError, so that
+        nothing is left behind. Raises NonetError.
+        """
+        if self._grants:
+            from nonet import opening, signals
+
+            self._signals = signals.Held()
+            self._opened = opening.open_all(self._grants, self._signals)
 
     def judge(self, level: str, *, close_others: bool) -> None:
         """Close what is to be closed; refuse what is open-ended. Raises NonetError."""
@@ -116,22 +106,25 @@ class Handover:
         )
         return telling.arguments(argv, self._placed), environ
 
-    def undo(self) -> None:
-        """Remove the paths that were made: nothing is left behind."""
-        if self._opened:
+    def settle(self) -> None:
+        """Do what cannot be undone, and let signals be. Raises NonetError."""
+        if self._signals:
             from nonet import opening
 
+            with self._signals:
+                pass  # the last chance for one that came meanwhile
+            opening.settle(self._opened)
+            self._signals.release()
+
+    def undo(self, error: BaseException) -> None:
+        """Remove the paths that were made. Where the error is a signal, die of it."""
+        if self._signals:
+            from nonet import opening, signals
+
             opening.undo(self._opened)
-
-
-class _InterruptedError(BaseException):
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
-def _interrupt(number: int, _: FrameType | None) -> None:
-    raise _InterruptedError(number)
+            self._signals.release()
+            if isinstance(error, signals.SignalError):
+                os.kill(os.getpid(), error.number)
 
 
 def _close_others(stays: frozenset[int]) -> None:

@@ -72,20 +72,21 @@ def launch(request: Request) -> NoReturn:
     path = program.find(request.argv[0], environ)
     the_limit = limit.prepare(request.level, request.how)
     handover = Handover(request.grants, request.keep, environ)
-    handover.open()
     try:
+        handover.open()
         handover.judge(the_limit.level, close_others=request.close_others)
         handover.place()
         execve = program.becoming(path, *handover.tell(request.argv))
         tell(request, the_limit)
+        handover.settle()
         # Python ignores these for itself.
         _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
         _signal.signal(_signal.SIGXFSZ, _signal.SIG_DFL)
 
         the_limit.enforce()
         execve()
-    except BaseException:
-        handover.undo()
+    except BaseException as error:
+        handover.undo(error)
         raise
 
 

@@ -7,9 +7,10 @@ import _socket  # the sockets alone: the socket module costs eight times as much
 import errno
 import os
 import stat
+import struct
 import time
 
-from nonet.address import EVERY_ADDRESS, SEQPACKET, TCP, UDP
+from nonet.address import EVERY_ADDRESS, SEQPACKET, UDP
 from nonet.errors import NonetError, quote, reason
 from nonet.grants import BIND, CONNECT, LISTEN
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from nonet.address import Address
     from nonet.grants import Grant
+    from nonet.signals import Held
 
 DEFAULT_TIMEOUT = 10.0  # seconds
 DEFAULT_BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn (listen(2))
@@ -34,28 +36,37 @@ _FLAGS = {
 class Opened:
     """A grant that was opened: its descriptor, and what was made on the way.
 
-    `port` is the one that the kernel chose, else None.
+    `port` is the one that the kernel chose, else None. `made` is a path that was not
+    there before, `aside` where a socket that was there has been put.
     """
 
-    __slots__ = ("fd", "grant", "made", "port")
+    __slots__ = ("aside", "fd", "grant", "made", "port")
 
-    def __init__(self, grant: Grant, fd: int, *, port: int | None, made: bytes | None) -> None:
+    def __init__(
+        self,
+        grant: Grant,
+        fd: int,
+        *,
+        port: int | None = None,
+        made: bytes | None = None,
+        aside: bytes | None = None,
+    ) -> None:
         self.grant = grant
         self.fd = fd
         self.port = port
-        self.made = made  # a path that was not there before
+        self.made = made
+        self.aside = aside
 
 
-def open_all(grants: Sequence[Grant]) -> list[Opened]:
+def open_all(grants: Sequence[Grant], signals: Held) -> list[Opened]:
     """Open every grant, close-on-exec. Raises NonetError after undoing what was done."""
     opened: list[Opened] = []
     try:
         for grant in grants:
             address = grant.address
-            opened.append(open_socket(grant, address) if address else open_file(grant))
-        for one in opened:  # data goes only when nothing can fail any more
-            if "trunc" in one.grant.flags and stat.S_ISREG(os.fstat(one.fd).st_mode):
-                os.ftruncate(one.fd, 0)
+            opened.append(
+                open_socket(grant, address, signals) if address else open_file(grant, signals)
+            )
     except BaseException:
         undo(opened)
         raise
@@ -63,10 +74,27 @@ def open_all(grants: Sequence[Grant]) -> list[Opened]:
 
 
 def undo(opened: Sequence[Opened]) -> None:
-    """Remove the paths that were made. Their descriptors go with the process."""
-    for one in opened:
+    """Remove the paths that were made, and put back what was put aside.
+
+    The descriptors go with the process.
+    """
+    for one in reversed(opened):
         if one.made is not None:
             _remove(one.made)
+            if one.aside is not None:
+                os.rename(one.aside, one.made)
+
+
+def settle(opened: Sequence[Opened]) -> None:
+    """Do what cannot be undone: remove old sockets, and empty files. Raises NonetError."""
+    for one in opened:
+        if one.aside is not None:
+            _remove(one.aside)
+        if "trunc" in one.grant.flags and stat.S_ISREG(os.fstat(one.fd).st_mode):
+            try:
+                os.ftruncate(one.fd, 0)
+            except OSError as error:
+                raise NonetError(f"empty {quote(one.grant.path)}", reason(error)) from error
 
 
 def _remove(path: bytes) -> None:
@@ -76,7 +104,7 @@ def _remove(path: bytes) -> None:
         return  # gone already, or moved: not ours any more
 
 
-def open_file(grant: Grant) -> Opened:
+def open_file(grant: Grant, signals: Held) -> Opened:
     """Open a file (open(2)). Raises NonetError."""
     path = os.fsencode(grant.path)
     access = next((_ACCESS[word] for word in _ACCESS if word in grant.flags), os.O_RDONLY)
@@ -87,29 +115,30 @@ def open_file(grant: Grant) -> Opened:
     mode = int(grant.values.get("mode", 0o666))
     made = None
     try:
-        try:
-            # First as if it were new: what is made here is removed again on failure.
-            fd = os.open(path, flags | os.O_EXCL if flags & os.O_CREAT else flags, mode)
-            made = path if flags & os.O_CREAT else None
-        except FileExistsError:
-            if flags & os.O_EXCL:
-                raise
-            fd = os.open(path, flags, mode)
+        if flags & os.O_CREAT and (flags & os.O_EXCL or not os.path.lexists(path)):
+            # What is made here is removed again on failure.
+            fd = os.open(path, flags | os.O_EXCL, mode)
+            made = path
+        else:
+            with signals:  # a FIFO waits for its other end
+                fd = os.open(path, flags, mode)
     except OSError as error:
         raise NonetError(f"open {quote(path)}", reason(error)) from error
-    return Opened(grant, fd, port=None, made=made)
+    return Opened(grant, fd, made=made)
 
 
-def open_socket(grant: Grant, address: Address) -> Opened:
+def open_socket(grant: Grant, address: Address, signals: Held) -> Opened:
     """Make the socket of a grant: listening, connected or bound. Raises NonetError."""
     words = {LISTEN: "listen on", CONNECT: "connect to", BIND: "bind"}[grant.verb]
     what = f"{words} {quote(str(grant))}"
-    deadline = time.monotonic() + grant.values.get("timeout", DEFAULT_TIMEOUT)
     failure: OSError = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     try:
-        for family, where in _candidates(grant.verb, address):
+        with signals:  # a resolver waits for others
+            candidates = _candidates(grant.verb, address)
+        deadline = time.monotonic() + grant.values.get("timeout", DEFAULT_TIMEOUT)
+        for family, where in candidates:
             try:
-                return _make(grant, address, family, where, deadline)
+                return _make(grant, address, family, where, deadline, signals)
             except OSError as error:  # the next address may work
                 failure = error
         raise failure
@@ -150,31 +179,50 @@ def _candidates(verb: str, address: Address) -> list[tuple[int, Where]]:
     return [(family, where) for family, _, _, _, where in found]  # type: ignore[misc]  # IP alone
 
 
-def _make(grant: Grant, address: Address, family: int, where: Where, deadline: float) -> Opened:
+def _make(
+    grant: Grant, address: Address, family: int, where: Where, deadline: float, signals: Held
+) -> Opened:
     transport = address.transport
     is_stream = grant.verb != BIND and transport != UDP
     kind = _socket.SOCK_STREAM if is_stream else _socket.SOCK_DGRAM
     one = _socket.socket(family, _socket.SOCK_SEQPACKET if transport == SEQPACKET else kind)
     try:
-        port = made = None
+        port = made = aside = None
         if grant.verb == CONNECT:
-            one.settimeout(max(deadline - time.monotonic(), 0.001))
-            one.connect(where)
+            with signals:
+                _connect(one, where, max(deadline - time.monotonic(), 0.001))
         else:
-            made = _bind(grant, one, where)
+            made, aside = _bind(grant, one, where)
             if grant.verb == LISTEN:
                 one.listen(int(grant.values.get("backlog", DEFAULT_BACKLOG)))
             if not address.path and not address.port:
                 port = one.getsockname()[1]
         one.setblocking("nonblock" not in grant.flags)
-        return Opened(grant, one.detach(), port=port, made=made)
+        return Opened(grant, one.detach(), port=port, made=made, aside=aside)
     except OSError:
         one.close()
         raise
 
 
-def _bind(grant: Grant, one: _socket.socket, where: Where) -> bytes | None:
-    """Bind a socket; return the path that was made, if one was."""
+def _connect(one: _socket.socket, where: Where, timeout: float) -> None:
+    """Connect a socket within a time, in seconds. Raises OSError, TimeoutError."""
+    if one.family != _socket.AF_UNIX:
+        one.settimeout(timeout)
+        one.connect(where)
+        return
+    # Without blocking, AF_UNIX does not wait for a listener whose queue is full (unix(7)).
+    seconds, part = divmod(timeout, 1)
+    for wait in ((int(seconds), int(part * 1e6)), (0, 0)):
+        one.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, struct.pack("ll", *wait))
+        if wait != (0, 0):
+            try:
+                one.connect(where)
+            except BlockingIOError as error:
+                raise TimeoutError from error
+
+
+def _bind(grant: Grant, one: _socket.socket, where: Where) -> tuple[bytes | None, bytes | None]:
+    """Bind a socket; return the path that was made, and where an old socket was put."""
     if isinstance(where, bytes):
         return _bind_unix(grant, one, where)
     if grant.verb == LISTEN:
@@ -185,35 +233,28 @@ def _bind(grant: Grant, one: _socket.socket, where: Where) -> bytes | None:
         both = grant.address is not None and grant.address.host == EVERY_ADDRESS
         one.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, not both)
     one.bind(where)
-    return None
+    return None, None
 
 
-def _bind_unix(grant: Grant, one: _socket.socket, path: bytes) -> bytes | None:
+def _bind_unix(grant: Grant, one: _socket.socket, path: bytes) -> tuple[bytes | None, bytes | None]:
     if path.startswith(b"\0"):
         one.bind(path)
-        return None
+        return None, None
+    aside = None
     if "replace" in grant.flags and os.path.lexists(path):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise OSError(errno.ENOTSOCK, "there is something else than a socket")
-        os.unlink(path)
+        aside = path + b".%d" % os.getpid()
+        os.rename(path, aside)
     # bind(2) makes the file with what umask(2) leaves: never, not for a moment, with more.
     before = os.umask(~int(grant.values["mode"]) & 0o777) if "mode" in grant.values else None
     try:
         one.bind(path)
+    except BaseException:
+        if aside is not None:
+            os.rename(aside, path)
+        raise
     finally:
         if before is not None:
             os.umask(before)
-    return path
-
-
-def identity(grant: Grant) -> tuple[int, int, int] | None:
-    """Return (family, type, protocol) of the socket a grant will be; None for a file."""
-    if grant.address is None:
-        return None
-    transport = grant.address.transport
-    if grant.address.path:
-        kind = _socket.SOCK_SEQPACKET if transport == SEQPACKET else _socket.SOCK_STREAM
-        return (_socket.AF_UNIX, _socket.SOCK_DGRAM if grant.verb == BIND else kind, 0)
-    if transport == TCP:
-        return (_socket.AF_INET, _socket.SOCK_STREAM, _socket.IPPROTO_TCP)
-    return (_socket.AF_INET, _socket.SOCK_DGRAM, _socket.IPPROTO_UDP)
+    return path, aside

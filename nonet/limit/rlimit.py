@@ -24,11 +24,11 @@ _NOWHERE = "/nonet/no/such/folder/socket"
 def find(path: str = "/proc/self/limits") -> int | None:
     """Return the number of the resource: the position of its row; None: there is none."""
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(path, "rb") as file:
             _, *rows = file.read().splitlines()
     except OSError:
         return None
-    return next((n for n, row in enumerate(rows) if row.startswith(f"{ROW} ")), None)
+    return next((n for n, row in enumerate(rows) if row.startswith(f"{ROW} ".encode())), None)
 
 
 def proved(resource: int) -> bool:

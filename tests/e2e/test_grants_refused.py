@@ -10,12 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from granted import (
-    ECHO,
-    in_network,
-    refused,
-    with_files,
-)  # fmt: skip
+from granted import ECHO, RAN, UNIX, in_network, refused, with_files  # fmt: skip
 
 if TYPE_CHECKING:
     import socket
@@ -127,13 +122,44 @@ def test_nothing_is_left_behind(
     ended = machine.limited([*MADE, "-o", "kept,w,create,trunc", *last], program)
     assert ended.returncode == status
     assert sorted(os.listdir(machine.home)) == ["kept", "not-a-program"]
-    if status == 125 and last[1] == "missing":  # it failed before any data had to go
+    if status == 125:  # data goes only when nothing else can fail but execve(2)
         assert (machine.home / "kept").read_text() == "content"
 
 
 def test_what_was_made_stays_when_program_runs(machine: Machine) -> None:
     assert machine.limited(MADE, "true").returncode == 0
     assert sorted(os.listdir(machine.home)) == ["one", "three", "two"]
+
+
+@pytest.mark.parametrize("last", [["-o", "missing"], ["-b", "udp:0"], ["-l", "0,fd=2000000"]])
+def test_a_socket_that_was_to_be_replaced_is_put_back(machine: Machine, last: list[str]) -> None:
+    with in_network(machine, UNIX) as server:
+        server.bind(str(machine.home / "s"))
+        server.listen(1)
+        os.chown(machine.home / "s", machine.uid, machine.uid)
+        assert machine.limited(["-l", "unix:s,replace", *last], *ECHO).returncode == 125
+        assert os.listdir(machine.home) == ["s"]
+        assert machine.limited(["-c", "unix:s"], *ECHO).stdout == RAN  # it is still the old one
+        assert machine.limited(["-l", "unix:s,replace"], *ECHO).stdout == RAN
+        assert os.listdir(machine.home) == ["s"]
+        assert machine.limited(["-c", "unix:s"], *ECHO).returncode == 125
+
+
+def test_connect_waits_for_a_unix_listener_whose_queue_is_full(machine: Machine) -> None:
+    with in_network(machine, UNIX) as server, in_network(machine, UNIX) as first:
+        path = str(machine.home / "s")
+        server.bind(path)
+        os.chmod(path, 0o777)
+        server.listen(0)
+        first.connect(path)
+        ended = machine.limited(["-c", "unix:s,timeout=0.3"], *ECHO)
+        refused(ended, "nonet: cannot connect to 'unix:s': no answer within 0.3 seconds")
+        words = machine.words(machine.nonet, "-c", "unix:s,timeout=20", *ECHO)
+        with subprocess.Popen(words, cwd=machine.home, stdout=subprocess.PIPE) as waiting:
+            with pytest.raises(subprocess.TimeoutExpired):
+                waiting.wait(0.5)
+            server.accept()
+            assert waiting.communicate(timeout=20)[0] == RAN
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

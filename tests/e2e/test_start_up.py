@@ -17,8 +17,19 @@ OWN = {
     "nonet.limit.rlimit", "nonet.main", "nonet.options", "nonet.placing", "nonet.program",
     "nonet.telling",
 }  # fmt: skip
-THEIRS = {"ctypes", "_ctypes", "_struct", "struct", "ctypes._endian", "prctl", "_prctl"}
-GRANTED = {"nonet.address", "nonet.grants", "nonet.opening", "_socket", "time"}
+THEIRS = {
+    "__future__",
+    "errno",
+    "types",
+    "ctypes",
+    "_ctypes",
+    "_struct",
+    "struct",
+    "ctypes._endian",
+    "prctl",
+    "_prctl",
+}
+GRANTED = {"nonet.address", "nonet.grants", "nonet.opening", "nonet.signals", "_socket", "time"}
 
 
 def imported(machine: Machine, *words: str) -> set[str]:

@@ -93,6 +93,7 @@ REFUSED = [
     (LISTEN, "80,", "'' is no option of --listen"),
     (LISTEN, "80,backlog", "'backlog' is no option of --listen"),
     (LISTEN, "/x,mode=888", "mode '888' is not an octal number up to 7777"),
+    (LISTEN, "/x,mode=2770", "mode '2770' is more than a socket takes"),
     (CONNECT, "80,timeout=nan", "timeout 'nan' is not a number of seconds, to the millisecond"),
     (CONNECT, "80,timeout=0", "timeout '0' is not a number of seconds, to the millisecond"),
     (OPEN, "", "the path is missing"),
