@@ -29,11 +29,14 @@ class Booted:
     def __enter__(self) -> Booted:  # noqa: PYI034 - typing.Self is younger than Python 3.10
         # It ends when its standard input does: however this process ends.
         self._script = subprocess.Popen(
-            [HERE / "booted-debian"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [HERE / "booted-debian"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
         assert self._script.stdout
         pid = self._script.stdout.readline().strip()
-        assert pid, "the system does not boot: the reason is on standard error"
+        if not pid:  # no test can be run: one message, not one for each
+            _, why = self._script.communicate(timeout=60)
+            pytest.exit(why.strip(), returncode=1)
         self._enter = [
             *("nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid"),
             *("--cgroup", "--root", "--wd=/", "--"),
@@ -58,8 +61,8 @@ class Booted:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._script.communicate(timeout=60)
-        assert self._script.returncode == 0
+        _, why = self._script.communicate(timeout=60)
+        assert self._script.returncode == 0, why
 
     def path(self, name: str) -> Path:
         """Return where a path of the booted system is on this machine."""
