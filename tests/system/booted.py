@@ -35,7 +35,7 @@ class Booted:
         assert self._script.stdout
         pid = self._script.stdout.readline().strip()
         if not pid:  # no test can be run: one message, not one for each
-            _, why = self._script.communicate(timeout=60)
+            why = self._script.communicate(timeout=60)[1]
             pytest.exit(why.strip(), returncode=1)
         self._enter = [
             *("nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid"),
@@ -61,7 +61,7 @@ class Booted:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _, why = self._script.communicate(timeout=60)
+        why = self._script.communicate(timeout=60)[1]
         assert self._script.returncode == 0, why
 
     def path(self, name: str) -> Path:
