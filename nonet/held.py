@@ -19,18 +19,22 @@ AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
 STREAM, DGRAM, RAW, SEQPACKET = 1, 2, 3, 5
 TCP, UDP, SCTP, UDPLITE, MPTCP = 6, 17, 132, 136, 262
 
-# family, type, protocol (None: any): the levels at which such a socket is sealed.
+# family, type, protocol (None: any): the levels at which such a socket is sealed, in
+# whatever state it is, and the Landlock ABI that it takes (0: none). A level that is
+# enforced has its ABI, or RLIMIT_NETWORK, so that the level alone decides.
 # At none the filter refuses connect, bind, listen and addresses in sendto; above
 # it, Landlock binds TCP, and AF_UNIX reaches what the level allows anyway.
-_ABOVE_NONE = (levels.PATH, levels.UNIX)
-SEALED: dict[tuple[int, int, int | None], tuple[str, ...]] = {
-    (AF_UNIX, STREAM, None): levels.LEVELS,
-    (AF_UNIX, SEQPACKET, None): levels.LEVELS,
-    (AF_UNIX, DGRAM, None): _ABOVE_NONE,
-    (AF_INET, STREAM, TCP): levels.LEVELS,
-    (AF_INET6, STREAM, TCP): levels.LEVELS,
-    (AF_INET, STREAM, MPTCP): (levels.NONE,),
-    (AF_INET6, STREAM, MPTCP): (levels.NONE,),
+_UNIX_ABOVE_NONE = {levels.PATH: 6, levels.UNIX: 0}
+_UNIX = {levels.NONE: 0, **_UNIX_ABOVE_NONE}
+_TCP = {levels.NONE: 0, levels.PATH: 4, levels.UNIX: 4}
+SEALED: dict[tuple[int, int, int | None], dict[str, int]] = {
+    (AF_UNIX, STREAM, None): _UNIX,
+    (AF_UNIX, SEQPACKET, None): _UNIX,
+    (AF_UNIX, DGRAM, None): _UNIX_ABOVE_NONE,
+    (AF_INET, STREAM, TCP): _TCP,
+    (AF_INET6, STREAM, TCP): _TCP,
+    (AF_INET, STREAM, MPTCP): {levels.NONE: 0},
+    (AF_INET6, STREAM, MPTCP): {levels.NONE: 0},
 }
 
 _NAMES = {
@@ -59,7 +63,7 @@ def judge(identity: tuple[int, int, int], level: str) -> str | None:
     """Return why a socket (family, type, protocol) is open-ended at a level; None: sealed."""
     family, kind, protocol = identity
     for known in (identity, (family, kind, None)):
-        if level in SEALED.get(known, ()):
+        if level in SEALED.get(known, {}):
             return None
     if family == AF_UNIX:
         return f"a datagram socket is open-ended: {_DATAGRAMS}"

@@ -235,10 +235,16 @@ def test_the_manual_has_the_table_of_attempts() -> None:
     ]
 
 
+def verdict(abis: dict[str, int], level: str) -> str:
+    if level not in abis:
+        return "open-ended"
+    return f"sealed, ABI {abis[level]}" if abis[level] else "sealed"
+
+
 def test_the_manual_has_the_table_of_sealed_sockets() -> None:
     assert table("DESCRIPTORS") == [
-        row(*("sealed" if level in at else "open-ended" for level in levels.LEVELS), name(identity))
-        for identity, at in held.SEALED.items()
+        row(*(verdict(abis, level) for level in levels.LEVELS), name(identity))
+        for identity, abis in held.SEALED.items()
     ]
 
 

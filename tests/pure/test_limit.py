@@ -118,6 +118,13 @@ def test_the_first_abi_would_forbid_renames_and_is_not_used() -> None:
     assert [abi for abi in ABIS if Landlock(abi).usable] == list(range(2, 12))
 
 
+def test_no_seal_takes_more_of_landlock_than_its_level() -> None:
+    """A level that is enforced has the ABI that its seals take."""
+    for abis in held.SEALED.values():
+        for level, abi in abis.items():
+            assert abi <= levels.abi_needed(level)
+
+
 SEALED_AT = {
     (1, 1, 0): levels.LEVELS,  # AF_UNIX
     (1, 5, 0): levels.LEVELS,
