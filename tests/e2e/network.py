@@ -44,6 +44,7 @@ class Network:
         self._name = f"nonet-test-{os.getpid()}"
         self.inside = f"{self._name}-in"
         self.outside = f"{self._name}-out"
+        self.settle = 0.05  # seconds: a veth delivers at once; this is for a softirq that runs late
 
     def __enter__(self) -> Network:  # noqa: PYI034 - typing.Self is younger than Python 3.10
         ends = (self.inside, INSIDE4, INSIDE6, "veth0"), (self.outside, OUTSIDE4, OUTSIDE6, "veth1")
@@ -104,7 +105,7 @@ class Network:
         with sniffer:
             sniffer.bind(("veth1", _ETH_P_ALL))
             yield packets
-            time.sleep(0.05)  # a veth delivers at once; this is for a softirq that runs late
+            time.sleep(self.settle)
             while select.select([sniffer], [], [], 0)[0]:
                 frame, (_, protocol, kind, *_) = sniffer.recvfrom(65536)
                 if kind != socket.PACKET_OUTGOING and _is_traffic(protocol, frame):

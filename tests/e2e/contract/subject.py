@@ -21,6 +21,7 @@ PROBE = Path(__file__).with_name("probe.py")
 # what is left open (-v says so), and what is refused inside, too.
 UNDOMAINED = "none-without-landlock"
 INNER_REFUSAL = "cannot enforce level unix"
+ODD = "odd: "  # an attempt that ends in what is neither a success nor an errno: a part of its text
 WITHOUT_DOMAIN = {
     "run_nonet_and_ask_for_more": INNER_REFUSAL,
     "proc_mem_outside": SUCCESS,
@@ -95,8 +96,9 @@ class Subject:
             self.process.stdin.flush()
             line = self.process.stdout.readline()
         answer = json.loads(line) if line else {"odd": "the probe did not run"}
-        if attempt.seen == DECOY:
+        if attempt.row == "held-steer":
             self.holdings[name].disconnect()  # what went astray is not sent again and again
+        if attempt.seen == DECOY:
             return answer, sum(destination(p) in (DECOY4, DECOY6) for p in packets), len(packets)
         return answer, self.count(attempt) - before, len(packets)
 
@@ -128,6 +130,8 @@ def departure(attempt: Attempt, level: str, result: tuple[dict[str, Any], int, i
         holds = answer == {"ok": NO_EFFECT}
     elif wanted == INNER_REFUSAL:
         holds = INNER_REFUSAL in answer.get("odd", "")
+    elif isinstance(wanted, str) and wanted.startswith(ODD):
+        holds = wanted.removeprefix(ODD) in answer.get("odd", "")
     elif wanted == ANY:
         holds = answer.get("errno") != EPERM and "odd" not in answer
     elif isinstance(wanted, int) and wanted < 0:
