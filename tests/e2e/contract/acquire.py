@@ -290,8 +290,9 @@ def autobind_by_passcred(_: Held) -> None:
 
 
 def _require_abstract(made: socket.socket) -> None:
-    if not made.getsockname().startswith(b"\0"):
-        raise NotRefusedError(made.getsockname())
+    name = made.getsockname()
+    if not isinstance(name, bytes):  # "" without a name
+        raise NotRefusedError(name)
 
 
 # --- raising the limit ---
