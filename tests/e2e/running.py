@@ -30,9 +30,9 @@ REACHED = "elsewhere was reached"
 # nonet in all but the limit: it opens, judges, places, tells, and becomes PROGRAM.
 # What is refused under nonet has to work under this.
 UNLIMITED = """
-from nonet import cli, limit
+from nonet import limit, main
 limit.Limit.enforce = lambda self: None
-cli.main()
+main.main()
 """
 with_and_without_limit = pytest.mark.parametrize(
     "limited", [True, False], ids=["limited", "unlimited"]

@@ -121,7 +121,7 @@ def test_every_example_does_what_it_says(machine: Machine) -> None:
 
     server = threading.Thread(target=serve, daemon=True)
     server.start()
-    path = f"{os.path.dirname(machine.nonet)}:{machine.home}/bin:/usr/bin:/bin"
+    path = f"{machine.home}/bin:{os.path.dirname(machine.nonet)}:/usr/bin:/bin"
     seen = set()
     with listener:
         for example in examples():
