@@ -30,9 +30,11 @@ REACHED = "elsewhere was reached"
 # nonet in all but the limit: it opens, judges, places, tells, and becomes PROGRAM.
 # What is refused under nonet has to work under this.
 UNLIMITED = """
-from nonet import limit, main
+import runpy, sys
+from nonet import limit
 limit.Limit.enforce = lambda self: None
-main.main()
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 with_and_without_limit = pytest.mark.parametrize(
     "limited", [True, False], ids=["limited", "unlimited"]
@@ -41,7 +43,7 @@ with_and_without_limit = pytest.mark.parametrize(
 
 def launcher(machine: Machine, *, limited: bool) -> list[str]:
     """Return the words that stand for nonet, or for nonet without its limit."""
-    return [machine.nonet] if limited else [python_with_pip(machine), "-c", UNLIMITED]
+    return [*([] if limited else [python_with_pip(machine), "-c", UNLIMITED]), machine.nonet]
 
 
 def fill(text: str, values: dict[str, object]) -> str:

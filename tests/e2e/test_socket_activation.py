@@ -121,7 +121,7 @@ def test_systemd_gets_no_listener_beside_them(machine: Machine) -> None:
 
 
 def test_systemd_accepts_and_nonet_limits_each_child(machine: Machine) -> None:
-    require(machine, "cat", "systemd-socket-activate")
+    require(machine, "systemd-socket-activate")
     port = free_port(machine.network)
     order = ["systemd-socket-activate", "--accept", "--inetd"]
     for words in (
