@@ -86,6 +86,21 @@ def test_a_privileged_port(machine: Machine) -> None:
     )
 
 
+def test_too_few_descriptors(machine: Machine) -> None:
+    words = [word for n in range(9) for word in ("-l", f"unix:s{n}")]
+    ended = machine.run("sh", "-c", 'ulimit -n 9; exec "$@"', "sh", machine.nonet, *words, *ECHO)
+    first, *rest = ended.stderr.decode().splitlines()
+    assert first.startswith("nonet: cannot listen on 'unix:s")
+    assert first.endswith(": too many open files")
+    assert (rest, ended.returncode, ended.stdout) == ([], 125, b"")
+    assert os.listdir(machine.home) == []
+    ended = machine.run(
+        "sh", "-c", 'ulimit -n 9; exec "$@"', "sh", machine.nonet, "-l", "unix:s,fd=9", *ECHO
+    )
+    refused(ended, "nonet: cannot place a grant at 9: RLIMIT_NOFILE is below it")
+    assert os.listdir(machine.home) == []
+
+
 def test_a_full_disk(machine: Machine) -> None:
     prefix = machine.network.prefix
     user = machine.words()[len(prefix) :]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -246,6 +247,19 @@ def test_the_manual_has_the_table_of_sealed_sockets() -> None:
         row(*(verdict(abis, level) for level in levels.LEVELS), name(identity))
         for identity, abis in held.SEALED.items()
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("man/nonet.1", "man/man1/nonet.1"),
+        ("completions/nonet.bash", "bash-completion/completions/nonet"),
+        ("completions/_nonet", "zsh/site-functions/_nonet"),
+        ("completions/nonet.fish", "fish/vendor_completions.d/nonet.fish"),
+    ],
+)
+def test_the_wheel_brings_it_where_the_system_looks(source: str, place: str) -> None:
+    assert (Path(sys.prefix) / "share" / place).read_bytes() == (ROOT / source).read_bytes()
 
 
 def test_the_manual_has_the_exit_statuses() -> None:
