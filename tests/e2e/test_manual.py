@@ -27,12 +27,12 @@ EXPECTED = {
     "8080,fd=0 cat": (0, rb"from the listener"),
     "8080,fd=0,fd=1": (0, rb""),
     "/dev/tcp/": (0, rb"from the listener"),
-    "none -l web=": (0, rb"app:app served on tcp:127\.0\.0\.1:8000 at 3\n"),
+    "none -l web=": (0, rb"app:app served on tcp:127\.0\.0\.1:8000 at 7\n"),
     "--explain": (
         0,
         (
             rb"program: .*/gunicorn\nlevel: (path|none)\n(  .*\n)+grants:\n"
-            rb"    3  listen tcp:127\.0\.0\.1:8000 as web: handed over, sealed\n"
+            rb"    7  listen tcp:127\.0\.0\.1:8000 as web: handed over, sealed\n"
             rb"inherited:\n    0  .*: handed over\n(.*: handed over.*\n)+"
         ),
     ),
