@@ -1,11 +1,12 @@
-## make run         set up, then show what nonet does, with real programs
-## make test        set up, then run every check and every test
-## make lint        the checks alone
-## make test-setup  the set-up on fresh Debians that have python3 and make, and no more
-## make test-system the services of a real systemd, booted on a Debian of its own
-## make bench       how fast it starts, beside its peers
-## make filters     compile the shipped filters anew
-## make clean       remove what the others made
+## make run          set up, then show what nonet does, with real programs
+## make test         set up, then run every check and every test
+## make lint         the checks alone
+## make test-setup   the set-up on fresh Debians that have python3 and make, and no more
+## make test-system  the services of a real systemd, booted on a Debian of its own
+## make test-kernels the contract on every kind of kernel, in emulated machines
+## make bench        how fast it starts, beside its peers
+## make filters      compile the shipped filters anew
+## make clean        remove what the others made
 
 VENV = .venv
 # A Python that every user can execute: the tests run nonet as nobody, too.
@@ -55,6 +56,22 @@ TEST_PACKAGES = \
     /usr/lib/postgresql/*/bin/initdb:postgresql \
     /usr/lib/python3/dist-packages/systemd/daemon.py:python3-systemd \
     /usr/share/bash-completion/bash_completion:bash-completion
+KERNEL_PACKAGES = \
+    bc:bc \
+    bison:bison \
+    flex:flex \
+    gcc:gcc \
+    ip:iproute2 \
+    make:make \
+    nsenter:util-linux \
+    patch:patch \
+    perl:perl \
+    qemu-system-aarch64:qemu-system-arm \
+    qemu-system-x86_64:qemu-system-x86 \
+    xz:xz-utils \
+    /usr/include/libelf.h:libelf-dev \
+    /usr/include/stdio.h:libc6-dev \
+    /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 SYSTEM_PACKAGES = \
     debootstrap:debootstrap \
     git:git \
@@ -64,7 +81,7 @@ SYSTEM_PACKAGES = \
 # What nonet is built from. The folders count too: a file may have been removed.
 SOURCES := pyproject.toml $(shell find nonet bin man completions ! -path '*/__pycache__*')
 
-.PHONY: help run test lint test-setup test-system bench filters clean
+.PHONY: help run test lint test-setup test-system test-kernels bench filters clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -93,6 +110,11 @@ test-system: $(VENV)/test-tools-installed
 	@$(call install,$(SYSTEM_PACKAGES))
 	@$(SUDO) env PATH="$$PATH" PYTHONDONTWRITEBYTECODE=1 \
 	    $(VENV)/bin/pytest -q -rs -p no:cacheprovider tests/system
+
+# Cold, most of the time goes into building a kernel; it is kept in ~/.cache/nonet.
+test-kernels: $(VENV)/test-tools-installed $(VENV)/nonet-installed
+	@$(call install,$(KERNEL_PACKAGES))
+	@PYTHONDONTWRITEBYTECODE=1 $(VENV)/bin/pytest -q -rs -s -p no:cacheprovider tests/kernels
 
 bench: $(VENV)/nonet-installed
 	@$(VENV)/bin/python bench/run.py

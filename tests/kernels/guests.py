@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guests of the matrix: their kernels, their orders, their results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import initramfs
+import qemu
+from archive import CACHE, Archive, debian_kernel, foreign_root
+from matrix import KERNELS, ROW
+
+if TYPE_CHECKING:
+    from matrix import Kernel
+
+    Results = list[dict[str, Any]]
+
+HERE = Path(__file__).parent
+SOURCE = "linux-source-6.1"
+BUILDS = ("enforced", "hollow", "foreign")
+MODULES = ("veth", "vsock")
+SECONDS = 420  # for one guest; without KVM it takes 30 to 70
+PROBE_SECONDS = 60
+
+NONET = "/usr/bin/nonet"
+RAISE = (
+    "import ctypes, os, sys\n"
+    "libc = ctypes.CDLL(None, use_errno=True)\n"
+    "failed = libc.prlimit64(0, int(sys.argv[1]), (ctypes.c_uint64 * 2)(1, 1), None)\n"
+    "print(os.strerror(ctypes.get_errno()) if failed else 'raised')\n"
+)
+FIRST_NEW_LIMIT = 16
+LIMITS = ("cat", "/proc/self/limits")
+
+
+def commands(kernel: Kernel) -> dict[str, list[str]]:
+    """Return the commands that each user runs on a kernel, by what they are called here."""
+    nonet = {
+        "default": ["-v", "true"],
+        "none": ["--allow", "none", "-v", "true"],
+        "path": ["--allow", "path", "-v", "true"],
+        "unix": ["--allow", "unix", "-v", "true"],
+    }
+    if kernel.build:
+        number = str(FIRST_NEW_LIMIT + (kernel.rows.index(ROW) if kernel.rlimit else 0))
+        nonet |= {
+            "by rlimit": ["--limit", "rlimit", "-v", "true"],
+            "by seccomp": ["--limit", "seccomp", "-v", *LIMITS],
+            "limits": [*LIMITS],
+            "raise": ["/usr/bin/python3", "-I", "-S", "-c", RAISE, number],
+        }
+    return {name: [NONET, *words] for name, words in nonet.items()}
+
+
+def orders(kernel: Kernel) -> dict[str, Any]:
+    return {
+        "modules": [] if kernel.build else list(MODULES),
+        "levels": list(kernel.levels),
+        "commands": commands(kernel),
+        "expect": kernel.expect(),
+        "settle": 0.005,
+        "seconds": PROBE_SECONDS,
+        "results": qemu.MACHINES[kernel.architecture].results,
+    }
+
+
+def built(archive: Archive) -> Path:
+    """Return the folder of our own kernels, built if they are not in the cache."""
+    version = archive.versions(SOURCE)[0][0]
+    made_of = [(HERE / name).read_bytes() for name in ("rlimit-network.patch", "small.config")]
+    key = hashlib.sha256(b"\0".join([version.encode(), *made_of, *map(str.encode, BUILDS)]))
+    place = CACHE / f"{SOURCE}-{key.hexdigest()[:16]}"
+    if not all((place / name).exists() for name in BUILDS):
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+            archive.extract(Path(folder), f"{SOURCE}={version}")
+            (source,) = Path(folder).glob("usr/src/*.tar.xz")
+            subprocess.run([HERE / "build", source, place, *BUILDS], check=True)
+    return place
+
+
+class Matrix:
+    """Every guest's results, by the kernel's name, and how long things took."""
+
+    def __init__(self, folder: Path) -> None:
+        begun = time.monotonic()
+        archives = {name: Archive(name) for name in {k.architecture for k in KERNELS}}
+        for archive in archives.values():
+            archive.update()
+        own = built(archives["amd64"])
+        self._foreign = foreign_root(archives["arm64"])
+        self.kernels = {}
+        for kernel in KERNELS:
+            if kernel.build:
+                self.kernels[kernel.name] = own / kernel.build
+            else:
+                suite = None if kernel.suite == "newest" else kernel.suite
+                name = kernel.architecture
+                meta = f"linux-image-cloud-{name}"
+                place = debian_kernel(archives[name], meta, suite, MODULES)
+                self.kernels[kernel.name] = place / "vmlinuz"
+        self.seconds = {"kernels": time.monotonic() - begun}
+        self._folder = folder
+        self._accel = qemu.accelerator(own / BUILDS[0])
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            self.results = dict(
+                zip((k.name for k in KERNELS), pool.map(self._boot, KERNELS), strict=True)
+            )
+        self.seconds["all"] = time.monotonic() - begun
+
+    def _boot(self, kernel: Kernel) -> Results:
+        begun = time.monotonic()
+        place = self.kernels[kernel.name]
+        image = self._folder / f"{KERNELS.index(kernel)}.cpio"
+        own = kernel.architecture == "amd64"
+        tree = initramfs.python_and_nonet() if own else initramfs.of_packages(self._foreign)
+        for name in orders(kernel)["modules"]:
+            tree.files[f"/lib/modules/{name}.ko"] = place.with_name(f"{name}.ko")
+        tree.files["/orders.json"] = json.dumps(orders(kernel)).encode()
+        initramfs.write(tree, image)
+        found = qemu.boot(
+            kernel.architecture, place, image, kernel.append,
+            accel=self._accel if own else qemu.SOFTWARE, seconds=SECONDS,
+        )  # fmt: skip
+        image.unlink()
+        self.seconds[kernel.name] = time.monotonic() - begun
+        return found
+
+    def of(self, kernel: Kernel, kind: str) -> Results:
+        return [result for result in self.results[kernel.name] if kind in result]
+
+    def command(self, kernel: Kernel, name: str, user: str) -> dict[str, Any]:
+        return next(
+            r for r in self.of(kernel, "command") if (r["command"], r["user"]) == (name, user)
+        )
+
+
+# --- the table ---
+
+MECHANISMS = {
+    "nonet: RLIMIT_NETWORK": "RLIMIT_NETWORK",
+    "nonet: seccomp filter": "seccomp",
+    "nonet: Landlock domain": "Landlock",
+}
+
+
+def cell(matrix: Matrix, kernel: Kernel, asked: str) -> str:
+    """Return what becomes of a level that is asked for: exact, tightened or refused; by what."""
+    user = "unprivileged"
+    ended = matrix.command(kernel, asked, user)
+    if ended["status"]:
+        return "refused"
+    lines = ended["stderr"].splitlines()
+    by = [what for start, what in MECHANISMS.items() if any(x.startswith(start) for x in lines)]
+    tightened = any("instead of" in line for line in lines)
+    return f"{'tightened to none' if tightened else 'exact'}: {' + '.join(by)}"
+
+
+def table(matrix: Matrix) -> str:
+    """Return the matrix as a table in Markdown."""
+    columns = ("default", "none", "path", "unix")
+    rows: list[tuple[str, ...]] = [("kernel", "Landlock ABI", *columns)]
+    for kernel in KERNELS:
+        abi = f"{kernel.abi or 'none'}{' or later' if kernel.or_later else ''}"
+        rows.append((kernel.name, abi, *(cell(matrix, kernel, asked) for asked in columns)))
+    rows.insert(1, tuple("---" for _ in rows[0]))
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
