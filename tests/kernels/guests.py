@@ -110,10 +110,11 @@ class Matrix:
         self.seconds = {"kernels": time.monotonic() - begun}
         self._folder = folder
         self._accel = qemu.accelerator(own / BUILDS[0])
+        # The longest first.
+        order = sorted(KERNELS, key=lambda k: (k.architecture != "amd64", len(k.levels)))[::-1]
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            self.results = dict(
-                zip((k.name for k in KERNELS), pool.map(self._boot, KERNELS), strict=True)
-            )
+            found = dict(zip((k.name for k in order), pool.map(self._boot, order), strict=True))
+        self.results = {kernel.name: found[kernel.name] for kernel in KERNELS}
         self.seconds["all"] = time.monotonic() - begun
 
     def _boot(self, kernel: Kernel) -> Results:
