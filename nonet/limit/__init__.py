@@ -94,13 +94,17 @@ def choose(
     """
     level = asked or levels.DEFAULT
     needed = levels.abi_needed(level)
-    if found.abi >= needed or (by_rlimit and level == levels.PATH):
+    exact = [
+        known
+        for known in levels.LEVELS
+        if found.abi >= levels.abi_needed(known) or (by_rlimit and known == levels.PATH)
+    ]
+    if level in exact:
         return level, None
     missing = found.why or f"its ABI {found.abi} here cannot {_lacking(level, found.abi)}"
     why = f"it takes Landlock ABI {needed}, and {missing}"
     if asked is None:
         return levels.NONE, why
-    exact = [known for known in levels.LEVELS if found.abi >= levels.abi_needed(known)]
     raise CannotEnforceError(
         f"enforce level {level}",
         why,
@@ -137,7 +141,10 @@ def prepare(asked: str | None, how: str = AUTO) -> Limit:
     """Find out what this machine has and get everything ready. Raises CannotEnforceError."""
     found = landlock.probe()
     number = find_rlimit(asked, how)
-    level, tightened = choose(asked, found, by_rlimit=number is not None)
+    serves = number is not None
+    if asked and how == AUTO and found.abi < levels.abi_needed(asked):
+        serves = find_rlimit(levels.PATH, how) is not None  # for the hint, if for nothing else
+    level, tightened = choose(asked, found, by_rlimit=serves)
     more = levels.raising(number) if number is not None and _may_raise() else ()
     code = seccomp.load(os.uname().machine, level, domain=found.usable, more=more)
     return Limit(level, code, found, tightened, number)

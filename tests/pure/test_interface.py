@@ -262,6 +262,13 @@ def test_the_wheel_brings_it_where_the_system_looks(source: str, place: str) -> 
     assert (Path(sys.prefix) / "share" / place).read_bytes() == (ROOT / source).read_bytes()
 
 
+def test_the_readme_has_the_table_of_kernels() -> None:
+    """`make test-kernels` holds the table itself to what it finds."""
+    kept = (ROOT / "tests/kernels/table.md").read_text(encoding="ascii")
+    assert len(kept.splitlines()) > 5
+    assert f"\n{kept}\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_manual_has_the_exit_statuses() -> None:
     statuses = (errors.FAILED, errors.CANNOT_EXECUTE, errors.NOT_FOUND)
     assert items("EXIT STATUS", "") == [str(status) for status in statuses]

@@ -48,8 +48,9 @@ def test_the_rlimit_serves_path_alone(abi: int) -> None:
     assert limit.choose(None, found, by_rlimit=True) == (PATH, None)
     assert limit.choose(PATH, found, by_rlimit=True) == (PATH, None)
     if abi < 4:
-        with pytest.raises(CannotEnforceError):
+        with pytest.raises(CannotEnforceError) as refused:
             limit.choose(UNIX, found, by_rlimit=True)
+        assert refused.value.hint == "exact on this machine: --allow none or path"
 
 
 def test_who_could_raise_the_limit_again_is_refused_that() -> None:
