@@ -30,7 +30,7 @@ MACHINES = {
     ),
 }  # fmt: skip
 SOFTWARE = "tcg"
-TRIES = 3  # at getting as far as the first result
+TRIES = 3  # at getting to the end
 
 
 def accelerator(kernel: Path) -> str:
@@ -61,7 +61,8 @@ def boot(
 ) -> list[dict[str, Any]]:
     """Run a guest to its end. Return its results; what went wrong is one of them.
 
-    A machine that ends before its first result is started anew: that is the emulator's.
+    A machine that ends by itself before its end is started anew: an emulator's fault does
+    not come three times.
     """
     machine = MACHINES[architecture]
     console, results = (initramfs.with_suffix(end) for end in (".console", ".results"))
@@ -79,7 +80,7 @@ def boot(
     for _ in range(TRIES):
         said = _run(words, seconds)
         found = _read(results)
-        if found or said:
+        if said or any("end" in result for result in found):
             break
     if not any("end" in result for result in found):
         tail = console.read_text(errors="replace")[-3000:] if console.exists() else ""
