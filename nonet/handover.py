@@ -91,8 +91,10 @@ class Handover:
             return
         if 2 in self._pinned:  # noqa: PLR2004 - standard error
             move_standard_error()
-        pairs = zip(self._opened, self._placed, strict=True)
+        pairs = list(zip(self._opened, self._placed, strict=True))
         placing.place({fd: one.fd for one, placed in pairs for fd in placed.fds})
+        for one, placed in pairs:
+            one.fd = placed.fds[0]  # where it was may be another's place now
 
     def tell(self, argv: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
         """Return PROGRAM's arguments and its environment; say which ports the kernel chose."""

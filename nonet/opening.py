@@ -186,8 +186,8 @@ def _make(
     is_stream = grant.verb != BIND and transport != UDP
     kind = _socket.SOCK_STREAM if is_stream else _socket.SOCK_DGRAM
     one = _socket.socket(family, _socket.SOCK_SEQPACKET if transport == SEQPACKET else kind)
+    port = made = aside = None
     try:
-        port = made = aside = None
         if grant.verb == CONNECT:
             with signals:
                 _connect(one, where, max(deadline - time.monotonic(), 0.001))
@@ -201,6 +201,7 @@ def _make(
         return Opened(grant, one.detach(), port=port, made=made, aside=aside)
     except OSError:
         one.close()
+        undo([Opened(grant, -1, made=made, aside=aside)])
         raise
 
 

@@ -142,8 +142,8 @@ def prepare(asked: str | None, how: str = AUTO) -> Limit:
     found = landlock.probe()
     number = find_rlimit(asked, how)
     serves = number is not None
-    if asked and how == AUTO and found.abi < levels.abi_needed(asked):
-        serves = find_rlimit(levels.PATH, how) is not None  # for the hint, if for nothing else
+    if asked not in (None, levels.PATH) and how == AUTO and found.abi < levels.abi_needed(asked):
+        serves = find_rlimit(levels.PATH, how) is not None  # for the hint alone
     level, tightened = choose(asked, found, by_rlimit=serves)
     more = levels.raising(number) if number is not None and _may_raise() else ()
     code = seccomp.load(os.uname().machine, level, domain=found.usable, more=more)

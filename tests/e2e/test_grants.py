@@ -126,6 +126,16 @@ def test_files(machine: Machine) -> None:
     assert (machine.home / "log").read_text() == ""
 
 
+def test_only_the_file_that_is_to_be_emptied_is(machine: Machine) -> None:
+    """Another file may have come to the number where it was opened."""
+    for name in ("one", "two"):
+        (machine.home / name).write_text(name)
+        os.chown(machine.home / name, machine.uid, machine.uid)
+    options = ["-x", "-o", "one,w,trunc,fd=9", "-o", "two,rw"]
+    assert machine.limited(options, "true").returncode == 0
+    assert [(machine.home / name).read_text() for name in ("one", "two")] == ["", "two"]
+
+
 def test_the_four_ways_to_find_them(machine: Machine) -> None:
     options = ["-x", "-l", "web=0", "-o", "/etc/passwd", "-l", "unix:s,fd=9", "-o", "k=/etc/group"]
     found, environ = report(machine.limited(options, *REPORTER, "{web}"))
