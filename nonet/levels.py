@@ -101,6 +101,12 @@ ROWS = (
         " IPV6_RTHDR, IPV6_2292PKTOPTIONS, SO_BINDTODEVICE, SO_BINDTOIFINDEX",
         E,
     ),
+    Row(
+        "held-join",
+        "have the host announce a group on behalf of a held TCP socket: setsockopt"
+        " IP_ADD_SOURCE_MEMBERSHIP, MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, IPV6_JOIN_ANYCAST",
+        E,
+    ),
     Row("held-ulp", "give a held TCP socket another protocol (setsockopt TCP_ULP)", OK, E, E),
     Row("fastopen", "MSG_FASTOPEN in sendto, sendmsg, sendmmsg", E),
     Row("io-uring", "io_uring_setup, _enter, _register", E),
@@ -176,6 +182,8 @@ _CONNECTED_TYPES = {"value": 0b0001, "mask": 0b1011}
 _SOL_SOCKET, _IPPROTO_IP, _IPPROTO_TCP, _IPPROTO_IPV6, _IPPROTO_SCTP = 1, 0, 6, 41, 132
 _SO_BINDTODEVICE, _SO_BINDTOIFINDEX = 25, 62
 _IP_OPTIONS, _IPV6_2292PKTOPTIONS, _IPV6_RTHDR = 4, 6, 57
+_IP_ADD_SOURCE_MEMBERSHIP, _MCAST_JOIN_GROUP, _MCAST_JOIN_SOURCE_GROUP = 39, 42, 46
+_IPV6_JOIN_ANYCAST = 27
 _TCP_ULP = 31
 _SCTP_CONNECTX_OLD, _SCTP_CONNECTX, _SCTP_CONNECTX3 = 107, 110, 111
 # include/uapi/asm-generic/ioctls.h, include/uapi/linux/ptrace.h
@@ -203,6 +211,14 @@ RULES = (
     Rule("held-steer", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _IPV6_2292PKTOPTIONS)),
     Rule("held-steer", "setsockopt", Test(1, _SOL_SOCKET), Test(2, _SO_BINDTODEVICE)),
     Rule("held-steer", "setsockopt", Test(1, _SOL_SOCKET), Test(2, _SO_BINDTOIFINDEX)),
+    # Joining sends reports that name the group to every host on the link. The kernel itself
+    # refuses a TCP socket IP_ADD_MEMBERSHIP and IPV6_ADD_MEMBERSHIP, but not these.
+    Rule("held-join", "setsockopt", Test(1, _IPPROTO_IP), Test(2, _IP_ADD_SOURCE_MEMBERSHIP)),
+    Rule("held-join", "setsockopt", Test(1, _IPPROTO_IP), Test(2, _MCAST_JOIN_GROUP)),
+    Rule("held-join", "setsockopt", Test(1, _IPPROTO_IP), Test(2, _MCAST_JOIN_SOURCE_GROUP)),
+    Rule("held-join", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _MCAST_JOIN_GROUP)),
+    Rule("held-join", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _MCAST_JOIN_SOURCE_GROUP)),
+    Rule("held-join", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _IPV6_JOIN_ANYCAST)),
     # A TCP socket turned into an SMC one (since 5.17) is out of Landlock's sight.
     Rule("held-ulp", "setsockopt", Test(1, _IPPROTO_TCP), Test(2, _TCP_ULP), at=_ABOVE_NONE),
     Rule("fastopen", "sendto", Test(3, _MSG_FASTOPEN, _MSG_FASTOPEN)),

@@ -27,6 +27,7 @@ T = TypeVar("T")
 INSIDE4, OUTSIDE4 = "198.51.100.1", "198.51.100.2"
 INSIDE6, OUTSIDE6 = "2001:db8::1", "2001:db8::2"
 DECOY4, DECOY6 = "198.51.100.99", "2001:db8::99"  # outside, too, and nobody's business
+GROUPS4, GROUPS6 = "239.198.51.0", "ff0e::db8:0"  # multicast groups that nobody named: 256 each
 
 _CLONE_NEWNET = 0x4000_0000
 _ETH_P_ALL = 0x0003
@@ -119,8 +120,16 @@ def destination(frame: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET6, frame[38:54])
 
 
+def names_a_group(frame: bytes) -> bool:
+    """Whether a frame tells others of a group that nobody named."""
+    four, six = socket.inet_aton(GROUPS4), socket.inet_pton(socket.AF_INET6, GROUPS6)
+    return four[:-1] in frame or six[:-1] in frame
+
+
 def _is_traffic(protocol: int, frame: bytes) -> bool:
     """Whether a frame is a program's doing: no ARP, no neighbour discovery."""
+    if names_a_group(frame):
+        return True
     if protocol == _ETH_P_IPV6:
         payload = frame[14 + 40 :]
         hop_by_hop = frame[14 + 6] == 0 and frame[14 + 40 : 15 + 40] == bytes([_NEXT_ICMPV6])

@@ -73,6 +73,11 @@ CALLS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("held-steer", "setsockopt", (3, 41, 6, ADDRESS, 40)),
     ("held-steer", "setsockopt", (3, 1, 25, ADDRESS, 5)),
     ("held-steer", "setsockopt", (3, 1, 62, ADDRESS, 4)),
+    *(
+        ("held-join", "setsockopt", (3, level, option, ADDRESS, 136))
+        for level, option in ((0, 39), (0, 42), (0, 46), (41, 42), (41, 46), (41, 27))
+    ),
+    ("held-use", "setsockopt", (3, 0, 35, ADDRESS, 12)),  # IP_ADD_MEMBERSHIP: never on TCP
     ("held-use", "setsockopt", (3, 0, 1, ADDRESS, 4)),  # IP_TOS
     ("held-use", "setsockopt", (3, 41, 67, ADDRESS, 4)),  # IPV6_TCLASS
     ("held-use", "getsockopt", (3, 0, 4, ADDRESS, ADDRESS)),

@@ -27,6 +27,7 @@ SUCCESS = "success"
 UNSEEN = "success, but nothing arrives on the other side"
 ANY = "anything but a refusal by nonet"
 DECOY = "decoy"  # `seen`: packets to an address that nobody named
+GROUP = "group"  # `seen`: packets that tell others of a group that nobody named
 NO_EFFECT = "no effect"  # as an attempt finds out and returns
 
 

@@ -8,12 +8,14 @@ import contextlib
 import ctypes
 import os
 import socket
+import time
 from errno import EISCONN
 
 from base import (
     ANY,
     BARE,
     DECOY,
+    GROUP,
     NO_EFFECT,
     NONE,
     PATH,
@@ -317,6 +319,72 @@ def another_device(held: Held) -> None:
 @attempt("held-steer", hold="far")
 def another_device_by_number(held: Held) -> None:
     held.socket().setsockopt(socket.SOL_SOCKET, 62, 1)  # SO_BINDTOIFINDEX, lo
+
+
+# --- joining: the host's own reports name the group to the whole link ---
+
+REPORTED = 0.3  # seconds until the kernel's first report
+
+
+def _group(held: Held, family: int) -> bytes:
+    """Return struct sockaddr_storage of a group; each process has its own."""
+    number = array.array("H", [family]).tobytes()
+    if family == socket.AF_INET:
+        return (number + bytes(2) + _group4(held)).ljust(128, b"\0")
+    group = socket.inet_pton(socket.AF_INET6, held.places["groups6"])
+    return (number + bytes(6) + group[:-1] + bytes([os.getpid() % 256])).ljust(128, b"\0")
+
+
+def _group4(held: Held) -> bytes:
+    return socket.inet_aton(held.places["groups4"])[:-1] + bytes([os.getpid() % 256])
+
+
+def _join(held: Held, level: int, option: int, value: bytes) -> None:
+    held.socket().setsockopt(level, option, value)
+    time.sleep(REPORTED)
+
+
+def _on_device(held: Held) -> bytes:
+    return array.array("I", [held.places["device"], 0]).tobytes()
+
+
+@attempt("held-join", hold="far", seen=GROUP)
+def join_a_group(held: Held) -> None:
+    _join(held, socket.IPPROTO_IP, 42, _on_device(held) + _group(held, socket.AF_INET))
+
+
+@attempt("held-join", hold="far6", seen=GROUP)
+def join_a_group_over_ipv6(held: Held) -> None:
+    _join(held, socket.IPPROTO_IPV6, 42, _on_device(held) + _group(held, socket.AF_INET6))
+
+
+@attempt("held-join", hold="far", seen=GROUP)
+def join_a_group_by_its_source(held: Held) -> None:
+    source = array.array("H", [socket.AF_INET]).tobytes() + bytes(2)
+    source += socket.inet_aton(held.places["decoy4"])
+    group = _group(held, socket.AF_INET)
+    _join(held, socket.IPPROTO_IP, 46, _on_device(held) + group + source.ljust(128, b"\0"))
+
+
+@attempt("held-join", hold="far6", seen=GROUP)
+def join_a_group_by_its_source_over_ipv6(held: Held) -> None:
+    source = array.array("H", [socket.AF_INET6]).tobytes() + bytes(6)
+    source += socket.inet_pton(socket.AF_INET6, held.places["decoy6"])
+    group = _group(held, socket.AF_INET6)
+    _join(held, socket.IPPROTO_IPV6, 46, _on_device(held) + group + source.ljust(128, b"\0"))
+
+
+@attempt("held-join", hold="far", seen=GROUP)
+def join_a_group_by_its_source_as_in_rfc_3678(held: Held) -> None:
+    inside, source = (socket.inet_aton(held.places[name]) for name in ("inside4", "decoy4"))
+    _join(held, socket.IPPROTO_IP, 39, _group4(held) + inside + source)
+
+
+@attempt("held-join", hold="far6", needs_root=True)
+def join_an_anycast_group(held: Held) -> None:
+    group = socket.inet_pton(socket.AF_INET6, "2001:db8::")
+    device = array.array("i", [held.places["device"]]).tobytes()
+    held.socket().setsockopt(socket.IPPROTO_IPV6, 27, group + device)
 
 
 # --- other protocols through a held socket ---

@@ -9,8 +9,8 @@ from errno import EPERM
 from pathlib import Path
 from typing import Any
 
-from base import ANY, ATTEMPTS, BARE, DECOY, NO_EFFECT, NONE, SUCCESS, UNSEEN, Attempt
-from network import DECOY4, DECOY6, destination
+from base import ANY, ATTEMPTS, BARE, DECOY, GROUP, NO_EFFECT, NONE, SUCCESS, UNSEEN, Attempt
+from network import DECOY4, DECOY6, destination, names_a_group
 from world import PYTHON, Victim, World, hold
 
 from nonet import levels
@@ -77,7 +77,7 @@ class Subject:
 
     def count(self, attempt: Attempt) -> int:
         """Return how much has reached the other side of an attempt."""
-        if attempt.seen in (None, DECOY):
+        if attempt.seen in (None, DECOY, GROUP):
             return 0
         if attempt.seen == "victim":
             return self.victim.touched()
@@ -100,6 +100,8 @@ class Subject:
             self.holdings[name].disconnect()  # what went astray is not sent again and again
         if attempt.seen == DECOY:
             return answer, sum(destination(p) in (DECOY4, DECOY6) for p in packets), len(packets)
+        if attempt.seen == GROUP:
+            return answer, sum(names_a_group(p) for p in packets), len(packets)
         return answer, self.count(attempt) - before, len(packets)
 
 

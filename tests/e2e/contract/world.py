@@ -22,7 +22,7 @@ import tty
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from network import DECOY4, DECOY6, OUTSIDE4, OUTSIDE6, Network
+from network import DECOY4, DECOY6, GROUPS4, GROUPS6, INSIDE4, OUTSIDE4, OUTSIDE6, Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +64,10 @@ class World:
             "directory": str(self.directory),
             "decoy4": DECOY4,
             "decoy6": DECOY6,
+            "groups4": GROUPS4,
+            "groups6": GROUPS6,
+            "inside4": INSIDE4,
+            "device": network.call(network.inside, lambda: socket.if_nametoindex("veth0")),
         }
         self._sockets: list[socket.socket] = []
         self._bound("tcp4", network.outside, socket.AF_INET, socket.SOCK_STREAM, (OUTSIDE4, 0))
