@@ -44,15 +44,14 @@ def explain(request: Request) -> tuple[dict[str, Any], int]:
         kept=request.keep,
     )
     grants = [
-        _of_grant(grant, fds, the_limit.level)
-        for grant, fds in zip(request.grants, numbers, strict=True)
+        _of_grant(grant, fds, the_limit) for grant, fds in zip(request.grants, numbers, strict=True)
     ]
     names = dict(zip(placing.passed(len(passed)), passed, strict=True))
     inherited = []
     for fd in sorted((open_now | stays) - pinned):
         closed = request.close_others and fd not in stays
         missing = fd not in open_now
-        inherited.append(_of_inherited(fd, names, request.keep, the_limit.level, closed, missing))
+        inherited.append(_of_inherited(fd, names, request.keep, the_limit, closed, missing))
     placed = [
         telling.Placed(fds, grant) for grant, fds in zip(request.grants, numbers, strict=True)
     ]
@@ -69,9 +68,12 @@ def explain(request: Request) -> tuple[dict[str, Any], int]:
     return plan, FAILED if refused else 0
 
 
-def _of_grant(grant: Grant, fds: tuple[int, ...], level: str) -> dict[str, Any]:
+def _of_grant(grant: Grant, fds: tuple[int, ...], the_limit: limit.Limit) -> dict[str, Any]:
     socket = identity(grant)
-    why = held.judge(socket, level) if socket else None
+    why = None
+    if socket:
+        tied = grant.address is not None and _on_loopback(grant.address.host)
+        why = held.judge(socket, the_limit.level, tied=tied, ipv6=the_limit.ipv6)
     return {
         "fds": list(fds),
         "name": grant.name or None,
@@ -87,11 +89,13 @@ def _of_inherited(
     fd: int,
     names: dict[int, str],
     keep: frozenset[int],
-    level: str,
+    the_limit: limit.Limit,
     closed: bool,  # noqa: FBT001 - as the next one, a fact about this descriptor
     missing: bool,  # noqa: FBT001
 ) -> dict[str, Any]:
-    why = "it is not open" if missing else None if closed else held.open_ended(fd, level)
+    why = "it is not open" if missing else None
+    if not missing and not closed:
+        why = held.open_ended(fd, the_limit.level, ipv6=the_limit.ipv6)
     link = "" if missing else os.readlink(f"/proc/self/fd/{fd}")
     outcome = _REFUSED if why and (missing or fd not in keep) else _HANDED
     return {
@@ -102,6 +106,11 @@ def _of_inherited(
         "reason": why,
         "outcome": _CLOSED if closed else outcome,
     }
+
+
+def _on_loopback(host: str) -> bool:
+    """Return whether a host is loopback as it is written: names are not looked up here."""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def text(plan: dict[str, Any]) -> str:
@@ -130,5 +139,6 @@ def identity(grant: Grant) -> tuple[int, int, int] | None:
         kind = held.SEQPACKET if transport == SEQPACKET else held.STREAM
         return (held.AF_UNIX, held.DGRAM if grant.verb == BIND else kind, 0)
     if transport == TCP:
-        return (held.AF_INET, held.STREAM, held.TCP)
+        family = held.AF_INET6 if ":" in grant.address.host else held.AF_INET
+        return (family, held.STREAM, held.TCP)
     return (held.AF_INET, held.DGRAM, held.UDP)

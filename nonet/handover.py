@@ -38,8 +38,8 @@ class Handover:
         # What stays open whatever happens to the others, and has to be open.
         self._stays = keep.union(placing.passed(len(self._passed)), _STANDARD) - self._pinned
 
-    def open(self) -> None:
-        """Open what is granted, or nothing.
+    def open(self, *, tie: bool = False) -> None:
+        """Open what is granted, or nothing; `tie` is as in opening.open_all().
 
         From here to settle() a signal that would end nonet raises SignalError, so that
         nothing is left behind. Raises NonetError.
@@ -48,9 +48,9 @@ class Handover:
             from nonet import opening, signals
 
             self._signals = signals.Held()
-            self._opened = opening.open_all(self._grants, self._signals)
+            self._opened = opening.open_all(self._grants, self._signals, tie=tie)
 
-    def judge(self, level: str, *, close_others: bool) -> None:
+    def judge(self, level: str, *, close_others: bool, ipv6: bool = True) -> None:
         """Close what is to be closed; refuse what is open-ended. Raises NonetError."""
         mine = {one.fd for one in self._opened}
         for fd in sorted(self._stays):
@@ -60,9 +60,11 @@ class Handover:
             inherited = self._stays
         else:
             inherited = frozenset(held.descriptors()) - mine
-        held.check(sorted(inherited - self._pinned), level, self._keep)
+        held.check(sorted(inherited - self._pinned), level, self._keep, ipv6=ipv6)
         for one in self._opened:
-            why = None if "unsealed" in one.grant.flags else held.open_ended(one.fd, level)
+            why = (
+                None if "unsealed" in one.grant.flags else held.open_ended(one.fd, level, ipv6=ipv6)
+            )
             if why:
                 raise OpenEndedError(
                     f"hand over {quote(str(one.grant))}", why, "',unsealed' hands it over so"

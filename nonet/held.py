@@ -24,9 +24,11 @@ TCP, UDP, SCTP, UDPLITE, MPTCP = 6, 17, 132, 136, 262
 # enforced has its ABI, or RLIMIT_NETWORK, so that the level alone decides.
 # At none the filter refuses connect, bind, listen and addresses in sendto; above
 # it, Landlock binds TCP, and AF_UNIX reaches what the level allows anyway.
-_UNIX_ABOVE_NONE = {levels.PATH: 6, levels.UNIX: 0}
+_UNIX_ABOVE_NONE = {levels.PATH: 6, levels.UNIX: 0, levels.LOOPBACK: 0}
 _UNIX = {levels.NONE: 0, **_UNIX_ABOVE_NONE}
-_TCP = {levels.NONE: 0, levels.PATH: 4, levels.UNIX: 4}
+# At loopback a TCP socket is sealed if it is tied to lo, and stays so.
+TIED = -1
+_TCP = {levels.NONE: 0, levels.PATH: 4, levels.UNIX: 4, levels.LOOPBACK: TIED}
 SEALED: dict[tuple[int, int, int | None], dict[str, int]] = {
     (AF_UNIX, STREAM, None): _UNIX,
     (AF_UNIX, SEQPACKET, None): _UNIX,
@@ -59,11 +61,19 @@ _DOORS = {
 }
 
 
-def judge(identity: tuple[int, int, int], level: str) -> str | None:
-    """Return why a socket (family, type, protocol) is open-ended at a level; None: sealed."""
+def judge(
+    identity: tuple[int, int, int], level: str, *, tied: bool = False, ipv6: bool = True
+) -> str | None:
+    """Return why a socket (family, type, protocol) is open-ended at a level; None: sealed.
+
+    `tied` says whether it is tied to lo, and `ipv6` whether an IPv6 socket stays so.
+    """
     family, kind, protocol = identity
     for known in (identity, (family, kind, None)):
-        if level in SEALED.get(known, {}):
+        abi = SEALED.get(known, {}).get(level)
+        if abi == TIED:
+            return _why_loose(family, tied=tied, ipv6=ipv6)
+        if abi is not None:
             return None
     if family == AF_UNIX:
         return f"a datagram socket is open-ended: {_DATAGRAMS}"
@@ -72,6 +82,14 @@ def judge(identity: tuple[int, int, int], level: str) -> str | None:
     name = _NAMES.get((kind, protocol), f"socket of type {kind}, protocol {protocol},")
     article = "an" if name[0] in "MS" else "a"
     return f"{article} {name} is open-ended: {_REASONS.get((kind, protocol), _DATAGRAMS)}"
+
+
+def _why_loose(family: int, *, tied: bool, ipv6: bool) -> str | None:
+    if not tied:
+        return "a TCP socket that is not tied to lo is open-ended: connect(2) is allowed"
+    if family == AF_INET6 and not ipv6:
+        return "a TCP socket over IPv6 is open-ended here: bind(2) can untie it from lo"
+    return None
 
 
 def descriptors() -> list[int]:
@@ -99,11 +117,12 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-def open_ended(fd: int, level: str) -> str | None:
+def open_ended(fd: int, level: str, *, ipv6: bool = True) -> str | None:
     """Return why a descriptor is not to be handed over; None: it may be."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
-        return judge(kernel.socket_identity(fd), level)
+        tied = level == levels.LOOPBACK and kernel.is_tied(fd)
+        return judge(kernel.socket_identity(fd), level, tied=tied, ipv6=ipv6)
     if stat.S_IFMT(mode):  # a file, pipe or device: file permissions mediated it
         return None
     try:
@@ -113,13 +132,13 @@ def open_ended(fd: int, level: str) -> str | None:
     return f"{door[0]} is open-ended: {door[1]}" if door else None
 
 
-def check(fds: list[int], level: str, keep: frozenset[int]) -> None:
+def check(fds: list[int], level: str, keep: frozenset[int], *, ipv6: bool = True) -> None:
     """Refuse to hand over what is open-ended at the level and not among `keep`.
 
     Raises OpenEndedError naming the descriptor and the reason.
     """
     for fd in fds:
-        why = None if fd in keep else open_ended(fd, level)
+        why = None if fd in keep else open_ended(fd, level, ipv6=ipv6)
         if why:
             raise OpenEndedError(
                 f"hand over descriptor {fd}",

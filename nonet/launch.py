@@ -13,7 +13,7 @@ import _signal  # the signal module costs more to import than this one
 from nonet import limit, program
 from nonet.errors import say
 from nonet.handover import Handover
-from nonet.levels import DEFAULT
+from nonet.levels import DEFAULT, LOOPBACK
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def launch(request: Request) -> NoReturn:
     the_limit = limit.prepare(request.level, request.how)
     handover = Handover(request.grants, request.keep, environ)
     try:
-        handover.open()
-        handover.judge(the_limit.level, close_others=request.close_others)
+        handover.open(tie=the_limit.level == LOOPBACK)
+        handover.judge(the_limit.level, close_others=request.close_others, ipv6=the_limit.ipv6)
         handover.place()
         execve = program.becoming(path, *handover.tell(request.argv))
         tell(request, the_limit)

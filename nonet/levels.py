@@ -16,13 +16,15 @@ from errno import EACCES, EISCONN, EPERM
 NONE = "none"
 PATH = "path"
 UNIX = "unix"
-LEVELS = (NONE, PATH, UNIX)
+LOOPBACK = "loopback"
+LEVELS = (NONE, PATH, UNIX, LOOPBACK)
 DEFAULT = PATH
 
 MEANING = {
     NONE: "nothing",
     PATH: "AF_UNIX sockets with a pathname",
     UNIX: "every AF_UNIX socket",
+    LOOPBACK: "AF_UNIX sockets, and TCP and UDP over loopback",
 }
 
 # --- the table ---
@@ -34,37 +36,45 @@ REFUSED = "refused"  # by whichever comes first: the filter, Landlock or the soc
 NO_EFFECT = "no effect"
 POSSIBLE = "possible"
 IMPOSSIBLE = "impossible"
+ON_LO = "on lo alone"
+TIED = "ok, tied to lo"
+BORN_APART = "ok, or E"  # E where the kernel gives no namespace
+FAILS = "fails at once"
+NEVER = "-"  # cannot arise
 
 ERRNOS = {E: {EPERM}, DENIED: {EPERM, EACCES}, REFUSED: {EPERM, EACCES, EISCONN}}
 
 
 class Row:
-    """One attempt, and what comes of it at each level (none, path, unix)."""
+    """One attempt, and what comes of it at each level.
+
+    The cells stand for the levels in their order, the last one for all that follow.
+    """
 
     __slots__ = ("attempt", "cells", "key")
 
     def __init__(self, key: str, attempt: str, *cells: str) -> None:
         self.key = key
         self.attempt = attempt
-        # One cell stands for all levels.
-        self.cells = dict(
-            zip(LEVELS, cells if len(cells) > 1 else cells * len(LEVELS), strict=True)
-        )
+        rest = cells[-1:] * (len(LEVELS) - len(cells))
+        self.cells = dict(zip(LEVELS, cells + rest, strict=True))
 
+
+_NEVER = (NEVER, NEVER, NEVER)
 
 ROWS = (
-    Row("inet-tcp", "socket(AF_INET, AF_INET6; STREAM TCP)", E),
-    Row("inet-udp", "socket(AF_INET, AF_INET6; DGRAM UDP)", E),
+    Row("inet-tcp", "socket(AF_INET, AF_INET6; STREAM TCP)", E, E, E, TIED),
+    Row("inet-udp", "socket(AF_INET, AF_INET6; DGRAM UDP)", E, E, E, BORN_APART),
     Row("inet-other", "socket(same; RAW, ping, MPTCP, SCTP, UDP-Lite...)", E),
     Row(
         "other-family",
         "socket(any other family, known or not: NETLINK, PACKET, VSOCK, ALG, XDP...)",
         E,
     ),
-    Row("unix-socket", "socket(AF_UNIX)", E, OK, OK),
+    Row("unix-socket", "socket(AF_UNIX)", E, OK),
     Row("socketpair-stream", "socketpair(AF_UNIX, STREAM or SEQPACKET)", OK),
-    Row("socketpair-dgram", "socketpair(AF_UNIX, DGRAM or RAW)", E, OK, OK),
-    Row("unix-path", "bind, connect, sendto, sendmsg to a pathname", E, OK, OK),
+    Row("socketpair-dgram", "socketpair(AF_UNIX, DGRAM or RAW)", E, OK),
+    Row("unix-path", "bind, connect, sendto, sendmsg to a pathname", E, OK),
     Row(
         "abstract-outside",
         "connect, sendto, sendmsg to an abstract name outside the limit",
@@ -72,7 +82,12 @@ ROWS = (
         E,
         OK,
     ),
-    Row("abstract-bind", "bind an abstract name", E, OK, OK),
+    Row("abstract-bind", "bind an abstract name", E, OK),
+    Row("lo-tcp", "TCP over 127/8 and ::1, both ways, with the host's services", *_NEVER, OK),
+    Row("lo-udp", "UDP over 127/8 and ::1 among the processes of one limit", *_NEVER, BORN_APART),
+    Row("host-udp", "UDP to the host's own services", *_NEVER, "out of reach"),
+    Row("beyond", "TCP or UDP to any other address", *_NEVER, FAILS),
+    Row("reached", "be reached from another host on a socket made inside", *_NEVER, IMPOSSIBLE),
     Row(
         "held-use",
         "read, write, send, recv, accept, shutdown, get/setsockopt on a held socket",
@@ -86,6 +101,7 @@ ROWS = (
         E,
         REFUSED,
         REFUSED,
+        ON_LO,
     ),
     Row(
         "held-relisten",
@@ -94,6 +110,7 @@ ROWS = (
         NO_EFFECT,
         POSSIBLE,
         POSSIBLE,
+        ON_LO,
     ),
     Row(
         "held-steer",
@@ -107,7 +124,7 @@ ROWS = (
         " IP_ADD_SOURCE_MEMBERSHIP, MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, IPV6_JOIN_ANYCAST",
         E,
     ),
-    Row("held-ulp", "give a held TCP socket another protocol (setsockopt TCP_ULP)", OK, E, E),
+    Row("held-ulp", "give a held TCP socket another protocol (setsockopt TCP_ULP)", OK, E),
     Row("fastopen", "MSG_FASTOPEN in sendto, sendmsg, sendmmsg", E),
     Row("io-uring", "io_uring_setup, _enter, _register", E),
     Row(
@@ -134,19 +151,22 @@ POINTER = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class Test:
-    """A condition on one argument: (argument & mask) equals value, or differs from it."""
+    """A condition on one argument: (argument & mask) is one of the values, or is none of them."""
 
-    __slots__ = ("arg", "equal", "mask", "value")
+    __slots__ = ("arg", "equal", "mask", "values")
 
-    def __init__(self, arg: int, value: int, mask: int = INT, *, equal: bool = True) -> None:
+    def __init__(self, arg: int, *values: int, mask: int = INT, equal: bool = True) -> None:
         self.arg = arg
-        self.value = value
+        self.values = values
         self.mask = mask
         self.equal = equal
 
 
+ASK = -1  # the broker answers (SECCOMP_RET_USER_NOTIF, since 5.0)
+
+
 class Rule:
-    """A system call that is answered with `answer` (an errno; 0: success without effect).
+    """A system call that is answered with `answer`: an errno, 0 (success without effect) or ASK.
 
     It holds at the levels `at`, where all of `when` are true of the arguments, for
     the sake of the row named. `undomained` rules stand in for the Landlock domain
@@ -177,7 +197,7 @@ _AF_UNIX = 1
 _MSG_FASTOPEN = 0x2000_0000
 # Of the types in the low four bits (SOCK_TYPE_MASK), STREAM (1) and SEQPACKET (5)
 # are those with bit 0 set and bits 1 and 3 clear.
-_CONNECTED_TYPES = {"value": 0b0001, "mask": 0b1011}
+_CONNECTED_TYPES, _TYPE_MASK = 0b0001, 0b1011
 # include/uapi/asm-generic/socket.h; include/uapi/linux/in.h, in6.h, tcp.h, sctp.h
 _SOL_SOCKET, _IPPROTO_IP, _IPPROTO_TCP, _IPPROTO_IPV6, _IPPROTO_SCTP = 1, 0, 6, 41, 132
 _SO_BINDTODEVICE, _SO_BINDTOIFINDEX = 25, 62
@@ -190,19 +210,54 @@ _SCTP_CONNECTX_OLD, _SCTP_CONNECTX, _SCTP_CONNECTX3 = 107, 110, 111
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _PTRACE_ATTACH, _PTRACE_SEIZE = 16, 0x4206
 
-_ABOVE_NONE = (PATH, UNIX)
-_UNDOMAINED = (NONE, PATH)  # the levels that can do without Landlock: path, by RLIMIT_NETWORK
+# include/uapi/linux/seccomp.h
+_SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
+# The sizes of an address in connect(2): struct sockaddr_in, sockaddr_in6, sockaddr_storage.
+_INET_SIZES = (16, 28, 128)
+# On 32-bit machines the numbers without "32" take 16-bit users.
+_CHANGING_USER = tuple(
+    call + suffix
+    for call in ("setuid", "setreuid", "setresuid", "setfsuid")
+    for suffix in ("", "32")
+)
+
+_BELOW_LOOPBACK = (NONE, PATH, UNIX)
+_AT_LOOPBACK = (LOOPBACK,)
+_HELD_BY_LANDLOCK = (PATH, UNIX)  # where Landlock holds TCP sockets to their addresses
+# The levels that can do without Landlock: path, by RLIMIT_NETWORK.
+_UNDOMAINED = (NONE, PATH, LOOPBACK)
 _NOT_UNIX = Test(0, _AF_UNIX, equal=False)
 
 RULES = (
     Rule("unix-socket", "socket", at=(NONE,)),
-    Rule("other-family", "socket", _NOT_UNIX, at=_ABOVE_NONE),
+    Rule("other-family", "socket", _NOT_UNIX, at=_HELD_BY_LANDLOCK),
+    # The broker makes TCP and UDP sockets and refuses all others: limit/answers.py.
+    Rule("inet-tcp", "socket", _NOT_UNIX, at=_AT_LOOPBACK, answer=ASK),
+    # An IPv6 socket can be untied by bind(2) to a link-local address: the broker does it.
+    Rule("reached", "bind", at=_AT_LOOPBACK, answer=ASK),
+    # Advice alone: the kernel would drop the packets, and connect(2) wait for its timeout.
+    Rule("beyond", "connect", Test(2, *_INET_SIZES), at=_AT_LOOPBACK, answer=ASK),
+    # A listener that is installed later would be asked in the place of the broker.
+    Rule(
+        "raise",
+        "seccomp",
+        Test(0, _SET_MODE_FILTER),
+        Test(1, _NEW_LISTENER, mask=_NEW_LISTENER),
+        at=_AT_LOOPBACK,
+    ),
+    # The broker goes on, and knows that sockets may belong to another user from now on.
+    *(Rule("inet-tcp", call, at=_AT_LOOPBACK, answer=ASK) for call in _CHANGING_USER),
     Rule("other-family", "socketpair", _NOT_UNIX),
-    Rule("socketpair-dgram", "socketpair", Test(1, **_CONNECTED_TYPES, equal=False), at=(NONE,)),
+    Rule(
+        "socketpair-dgram",
+        "socketpair",
+        Test(1, _CONNECTED_TYPES, mask=_TYPE_MASK, equal=False),
+        at=(NONE,),
+    ),
     # What a filter can see of aiming; what it cannot, Landlock (above none) or held.py stops.
     Rule("held-aim", "connect", at=(NONE,)),
     Rule("held-aim", "bind", at=(NONE,)),
-    Rule("held-aim", "sendto", Test(4, 0, POINTER, equal=False), at=(NONE,)),
+    Rule("held-aim", "sendto", Test(4, 0, mask=POINTER, equal=False), at=(NONE,)),
     # Success without effect: servers call listen(2) again on a listener they were handed.
     Rule("held-relisten", "listen", at=(NONE,), answer=0),
     # A source route sends a connected socket's packets to whatever host it names first.
@@ -219,11 +274,11 @@ RULES = (
     Rule("held-join", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _MCAST_JOIN_GROUP)),
     Rule("held-join", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _MCAST_JOIN_SOURCE_GROUP)),
     Rule("held-join", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _IPV6_JOIN_ANYCAST)),
-    # A TCP socket turned into an SMC one (since 5.17) is out of Landlock's sight.
-    Rule("held-ulp", "setsockopt", Test(1, _IPPROTO_TCP), Test(2, _TCP_ULP), at=_ABOVE_NONE),
-    Rule("fastopen", "sendto", Test(3, _MSG_FASTOPEN, _MSG_FASTOPEN)),
-    Rule("fastopen", "sendmsg", Test(2, _MSG_FASTOPEN, _MSG_FASTOPEN)),
-    Rule("fastopen", "sendmmsg", Test(3, _MSG_FASTOPEN, _MSG_FASTOPEN)),
+    # A TCP socket turned into an SMC one (since 5.17) is out of Landlock's sight, and off lo.
+    Rule("held-ulp", "setsockopt", Test(1, _IPPROTO_TCP), Test(2, _TCP_ULP), at=LEVELS[1:]),
+    Rule("fastopen", "sendto", Test(3, _MSG_FASTOPEN, mask=_MSG_FASTOPEN)),
+    Rule("fastopen", "sendmsg", Test(2, _MSG_FASTOPEN, mask=_MSG_FASTOPEN)),
+    Rule("fastopen", "sendmmsg", Test(3, _MSG_FASTOPEN, mask=_MSG_FASTOPEN)),
     Rule("io-uring", "io_uring_setup"),
     Rule("io-uring", "io_uring_enter"),
     Rule("io-uring", "io_uring_register"),
@@ -244,7 +299,7 @@ def raising(resource: int) -> tuple[Rule, ...]:
     """Return the rules against raising a resource limit again, for who has CAP_SYS_RESOURCE."""
     return (
         Rule("raise", "setrlimit", Test(0, resource)),
-        Rule("raise", "prlimit64", Test(1, resource), Test(2, 0, POINTER, equal=False)),
+        Rule("raise", "prlimit64", Test(1, resource), Test(2, 0, mask=POINTER, equal=False)),
     )
 
 
@@ -255,10 +310,11 @@ class Right:
     """An access right (or scope) that the domain handles and grants to nothing.
 
     From `abi` on a kernel has it. It is set at the levels `at`; the levels
-    `needed_at` are not exact without it, because of `why`.
+    `needed_at` are not exact without it, because of `why`. `ipv6` says that it is
+    set only where the broker gives out IPv6 sockets, or only where it does not.
     """
 
-    __slots__ = ("abi", "at", "field", "needed_at", "value", "why")
+    __slots__ = ("abi", "at", "field", "ipv6", "needed_at", "value", "why")
 
     def __init__(
         self,
@@ -267,9 +323,11 @@ class Right:
         abi: int,
         why: str,
         *,
-        at: tuple[str, ...] = LEVELS,
-        needed_at: tuple[str, ...],
+        at: tuple[str, ...] = _BELOW_LOOPBACK,
+        needed_at: tuple[str, ...] = (),
+        ipv6: bool | None = None,
     ) -> None:
+        self.ipv6 = ipv6
         self.field = field
         self.value = value
         self.abi = abi
@@ -279,12 +337,18 @@ class Right:
 
 
 # include/uapi/linux/landlock.h
+_BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
+_SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1 << 0, 1 << 1
 RIGHTS = (
-    Right("net", 1 << 0, 4, "hold a TCP socket to its address", needed_at=_ABOVE_NONE),  # BIND_TCP
-    Right("net", 1 << 1, 4, "hold a TCP socket to its peer", needed_at=_ABOVE_NONE),  # CONNECT_TCP
-    Right(  # SCOPE_ABSTRACT_UNIX_SOCKET
+    Right("net", _BIND_TCP, 4, "hold a TCP socket to its address", needed_at=_HELD_BY_LANDLOCK),
+    Right("net", _CONNECT_TCP, 4, "hold a TCP socket to its peer", needed_at=_HELD_BY_LANDLOCK),
+    # The broker binds TCP sockets in the program's place.
+    Right("net", _BIND_TCP, 4, "keep IPv6 sockets on lo", at=_AT_LOOPBACK, ipv6=True),
+    # A domain has to restrict something: this is the least harmful.
+    Right("scoped", _SCOPE_SIGNAL, 6, "make a domain", at=_AT_LOOPBACK, ipv6=False),
+    Right(
         "scoped",
-        1 << 0,
+        _SCOPE_ABSTRACT_UNIX_SOCKET,
         6,
         "keep abstract names outside out of reach",
         at=(NONE, PATH),

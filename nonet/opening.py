@@ -10,6 +10,7 @@ import stat
 import struct
 import time
 
+from nonet import kernel
 from nonet.address import EVERY_ADDRESS, SEQPACKET, UDP
 from nonet.errors import NonetError, quote, reason
 from nonet.grants import BIND, CONNECT, LISTEN
@@ -58,14 +59,19 @@ class Opened:
         self.aside = aside
 
 
-def open_all(grants: Sequence[Grant], signals: Held) -> list[Opened]:
-    """Open every grant, close-on-exec. Raises NonetError after undoing what was done."""
+def open_all(grants: Sequence[Grant], signals: Held, *, tie: bool = False) -> list[Opened]:
+    """Open every grant, close-on-exec. Raises NonetError after undoing what was done.
+
+    `tie` says to tie TCP sockets at loopback addresses to lo.
+    """
     opened: list[Opened] = []
     try:
         for grant in grants:
             address = grant.address
             opened.append(
-                open_socket(grant, address, signals) if address else open_file(grant, signals)
+                open_socket(grant, address, signals, tie=tie)
+                if address
+                else open_file(grant, signals)
             )
     except BaseException:
         undo(opened)
@@ -127,7 +133,7 @@ def open_file(grant: Grant, signals: Held) -> Opened:
     return Opened(grant, fd, made=made)
 
 
-def open_socket(grant: Grant, address: Address, signals: Held) -> Opened:
+def open_socket(grant: Grant, address: Address, signals: Held, *, tie: bool = False) -> Opened:
     """Make the socket of a grant: listening, connected or bound. Raises NonetError."""
     words = {LISTEN: "listen on", CONNECT: "connect to", BIND: "bind"}[grant.verb]
     what = f"{words} {quote(str(grant))}"
@@ -138,7 +144,7 @@ def open_socket(grant: Grant, address: Address, signals: Held) -> Opened:
         deadline = time.monotonic() + grant.values.get("timeout", DEFAULT_TIMEOUT)
         for family, where in candidates:
             try:
-                return _make(grant, address, family, where, deadline, signals)
+                return _make(grant, address, family, where, deadline, signals, tie=tie)
             except OSError as error:  # the next address may work
                 failure = error
         raise failure
@@ -180,7 +186,14 @@ def _candidates(verb: str, address: Address) -> list[tuple[int, Where]]:
 
 
 def _make(
-    grant: Grant, address: Address, family: int, where: Where, deadline: float, signals: Held
+    grant: Grant,
+    address: Address,
+    family: int,
+    where: Where,
+    deadline: float,
+    signals: Held,
+    *,
+    tie: bool,
 ) -> Opened:
     transport = address.transport
     is_stream = grant.verb != BIND and transport != UDP
@@ -188,6 +201,8 @@ def _make(
     one = _socket.socket(family, _socket.SOCK_SEQPACKET if transport == SEQPACKET else kind)
     port = made = aside = None
     try:
+        if tie and is_stream and on_loopback(where) and not kernel.is_tied(one.fileno()):
+            one.setsockopt(kernel.SOL_SOCKET, kernel.SO_BINDTOIFINDEX, kernel.LO)
         if grant.verb == CONNECT:
             with signals:
                 _connect(one, where, max(deadline - time.monotonic(), 0.001))
@@ -203,6 +218,11 @@ def _make(
         one.close()
         undo([Opened(grant, -1, made=made, aside=aside)])
         raise
+
+
+def on_loopback(where: Where) -> bool:
+    """Return whether an address is one of the host's own loopback: 127/8 or ::1."""
+    return not isinstance(where, bytes) and (where[0] == "::1" or where[0].startswith("127."))
 
 
 def _connect(one: _socket.socket, where: Where, timeout: float) -> None:

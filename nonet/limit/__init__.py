@@ -13,6 +13,10 @@ from nonet.errors import CannotEnforceError, reason
 from nonet.limit import filter as seccomp
 from nonet.limit import landlock, rlimit
 
+TYPE_CHECKING = False  # as in nonet.limit.filter
+if TYPE_CHECKING:
+    from nonet.limit.loopback import Loopback
+
 AUTO, RLIMIT, SECCOMP = "auto", "rlimit", "seccomp"
 HOW = (AUTO, RLIMIT, SECCOMP)
 
@@ -20,7 +24,9 @@ HOW = (AUTO, RLIMIT, SECCOMP)
 class Limit:
     """A level, and everything it takes to enforce it, ready to be put on."""
 
-    __slots__ = ("filter", "landlock", "level", "rlimit", "ruleset", "tightened")
+    __slots__ = (
+        "filter", "ipv6", "landlock", "level", "loopback", "rlimit", "ruleset", "tightened",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -29,13 +35,18 @@ class Limit:
         landlock_: landlock.Landlock,
         tightened: str | None,
         rlimit_: int | None = None,
+        loopback: Loopback | None = None,
     ) -> None:
         self.level = level
         self.filter = filter_
         self.landlock = landlock_
         self.tightened = tightened  # why this is not the default level
         self.rlimit = rlimit_  # the number of RLIMIT_NETWORK, where it enforces
-        self.ruleset = landlock.ruleset(level, landlock_.abi) if landlock_.usable else None
+        self.loopback = loopback
+        self.ipv6 = loopback is None or not loopback.ipv6  # whether IPv6 sockets stay tied to lo
+        self.ruleset = None
+        if landlock_.usable:
+            self.ruleset = landlock.ruleset(level, landlock_.abi, ipv6=self.ipv6)
 
     def enforce(self) -> None:
         """Put the limit on this process: all of it, or CannotEnforceError is raised.
@@ -59,7 +70,10 @@ class Limit:
             hint = (
                 "an outer sandbox may forbid seccomp(2), or the kernel lack CONFIG_SECCOMP_FILTER"
             )
-            kernel.seccomp_set_mode_filter(self.filter.number, self.filter.code)
+            if self.loopback is not None:
+                self.loopback.install(self.filter.number, self.filter.code)
+            else:
+                kernel.seccomp_set_mode_filter(self.filter.number, self.filter.code)
         except OSError as error:
             raise CannotEnforceError(step, reason(error), hint) from error
 
@@ -71,6 +85,8 @@ class Limit:
         lines += [
             f"seccomp filter: {len(self.filter.code) // 8} instructions, {self.filter.source}",
         ]
+        if self.loopback is not None:
+            lines += self.loopback.describe()
         if self.ruleset is None:
             lines += [
                 f"no Landlock domain: {self.landlock.why}",
@@ -81,6 +97,8 @@ class Limit:
             lines.append(f"Landlock domain: ABI {self.landlock.abi}")
         if self.ruleset is not None and self.ruleset.fs:
             lines.append("refused by this Landlock ABI, too: mounting")
+        if self.level == levels.LOOPBACK and self.ruleset is not None and self.ruleset.scoped:
+            lines.append("refused by the domain, too: signals to processes outside")
         return lines
 
 
@@ -97,9 +115,10 @@ def choose(
     exact = [
         known
         for known in levels.LEVELS
-        if found.abi >= levels.abi_needed(known) or (by_rlimit and known == levels.PATH)
+        if known != levels.LOOPBACK  # whether that one is exact shows when it is tried
+        and (found.abi >= levels.abi_needed(known) or (by_rlimit and known == levels.PATH))
     ]
-    if level in exact:
+    if level in exact or level == levels.LOOPBACK:
         return level, None
     missing = found.why or f"its ABI {found.abi} here cannot {_lacking(level, found.abi)}"
     why = f"it takes Landlock ABI {needed}, and {missing}"
@@ -146,8 +165,26 @@ def prepare(asked: str | None, how: str = AUTO) -> Limit:
         serves = find_rlimit(levels.PATH, how) is not None  # for the hint alone
     level, tightened = choose(asked, found, by_rlimit=serves)
     more = levels.raising(number) if number is not None and _may_raise() else ()
-    code = seccomp.load(os.uname().machine, level, domain=found.usable, more=more)
-    return Limit(level, code, found, tightened, number)
+    loopback = _loopback(found) if level == levels.LOOPBACK else None
+    code = seccomp.load(
+        os.uname().machine,
+        level,
+        domain=found.usable,
+        inner=loopback is not None and loopback.inner,
+        more=more,
+    )
+    return Limit(level, code, found, tightened, number, loopback)
+
+
+def _loopback(found: landlock.Landlock) -> Loopback:
+    from nonet.limit import loopback
+
+    family = seccomp.family(os.uname().machine)
+    if family is None:
+        raise CannotEnforceError(
+            f"enforce level {levels.LOOPBACK}", f"there is no broker for {os.uname().machine}"
+        )
+    return loopback.prepare(family, kernel.seccomp_number(family), found.abi)
 
 
 def _may_raise() -> bool:

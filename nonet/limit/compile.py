@@ -7,6 +7,7 @@ python -m nonet.limit.compile       # compile the shipped filters anew
 from __future__ import annotations
 
 import tempfile
+from itertools import product
 
 import pyseccomp
 
@@ -34,9 +35,18 @@ SOCKETCALL = {
 }
 
 
-def rules(level: str, *, domain: bool) -> list[levels.Rule]:
-    """Return the rules of a level, with or without a Landlock domain beside the filter."""
-    return [rule for rule in levels.RULES if level in rule.at and not (rule.undomained and domain)]
+def rules(level: str, *, domain: bool, inner: bool = False) -> list[levels.Rule]:
+    """Return the rules of a level, with or without a Landlock domain beside the filter.
+
+    `inner`: inside a limit of the same level, whose broker goes on answering.
+    """
+    return [
+        rule
+        for rule in levels.RULES
+        if level in rule.at
+        and not (rule.undomained and domain)
+        and not (rule.answer == levels.ASK and inner)
+    ]
 
 
 def compile_rules(machine: str | None, chosen: Sequence[levels.Rule]) -> bytes:
@@ -62,11 +72,12 @@ def _convention(arch: int, chosen: Sequence[levels.Rule]) -> pyseccomp.SyscallFi
         made.add_arch(arch)
         made.remove_arch(native)
     for rule in chosen:
-        action = pyseccomp.ERRNO(rule.answer)
+        action = pyseccomp.NOTIFY if rule.answer == levels.ASK else pyseccomp.ERRNO(rule.answer)
         for tests in _alternatives(rule.when):
             made.add_rule(action, rule.call, *tests)
         if arch == pyseccomp.Arch.X86 and rule.call in SOCKETCALL:
-            # The arguments are in memory here, out of sight: what depends on them is refused.
+            # The arguments are in memory here, out of sight: what depends on them is refused,
+            # by the broker where it is asked.
             number = pyseccomp.Arg(0, pyseccomp.EQ, SOCKETCALL[rule.call])
             made.add_rule(action, "socketcall", number)
     return made
@@ -74,17 +85,36 @@ def _convention(arch: int, chosen: Sequence[levels.Rule]) -> pyseccomp.SyscallFi
 
 def _alternatives(when: Sequence[levels.Test]) -> Iterator[list[pyseccomp.Arg]]:
     """Yield libseccomp's comparisons for a rule: any of them, each a conjunction."""
-    differs = [test for test in when if not test.equal and test.mask != levels.POINTER]
-    same = [_comparison(test) for test in when if test not in differs]
-    if not differs:
-        yield same
-    for test in differs:
-        # libseccomp has no "masked and not equal": one comparison for each bit that may differ.
-        for bit in (1 << n for n in range(32) if test.mask & (1 << n)):
-            yield [pyseccomp.Arg(test.arg, pyseccomp.MASKED_EQ, bit, bit & ~test.value), *same]
+    for tests in product(*(list(_comparisons(test)) for test in when)):
+        yield list(tests)
 
 
-def _comparison(test: levels.Test) -> pyseccomp.Arg:
-    if test.equal:
-        return pyseccomp.Arg(test.arg, pyseccomp.MASKED_EQ, test.mask, test.value)
-    return pyseccomp.Arg(test.arg, pyseccomp.NE, test.value)
+def _comparisons(test: levels.Test) -> Iterator[pyseccomp.Arg]:
+    """Yield comparisons of which one holds exactly where the test does."""
+    if test.mask == levels.POINTER and not test.equal:
+        (value,) = test.values
+        yield pyseccomp.Arg(test.arg, pyseccomp.NE, value)
+    elif test.equal:
+        for value in test.values:
+            yield pyseccomp.Arg(test.arg, pyseccomp.MASKED_EQ, test.mask, value)
+    else:
+        for mask, value in _others(test.mask, frozenset(test.values)):
+            yield pyseccomp.Arg(test.arg, pyseccomp.MASKED_EQ, mask, value)
+
+
+def _others(mask: int, values: frozenset[int]) -> Iterator[tuple[int, int]]:
+    """Yield (mask, value) of what is none of the values: libseccomp has no "masked, not equal".
+
+    Bit by bit from the highest: where no value goes on as this one does, the rest is free.
+    """
+    fixed = prefix = 0
+    pending = [(fixed, prefix, values)]
+    while pending:
+        fixed, prefix, values = pending.pop()
+        if not values:
+            yield fixed, prefix
+        elif mask & ~fixed:
+            bit = 1 << ((mask & ~fixed).bit_length() - 1)
+            zero = frozenset(value for value in values if not value & bit)
+            pending.append((fixed | bit, prefix, zero))
+            pending.append((fixed | bit, prefix | bit, values - zero))

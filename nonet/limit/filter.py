@@ -39,14 +39,23 @@ class Filter:
         self.number = number
 
 
-def load(machine: str, level: str, *, domain: bool, more: Sequence[levels.Rule] = ()) -> Filter:
+def load(
+    machine: str,
+    level: str,
+    *,
+    domain: bool,
+    inner: bool = False,
+    more: Sequence[levels.Rule] = (),
+) -> Filter:
     """Return the filter for a machine as uname(2) names it, with `more` rules than the level's.
+
+    `inner` is as in compile.rules().
 
     Raises CannotEnforceError if there is none to be had.
     """
-    family = next((f for f, names in MACHINES.items() if machine in names), None)
-    if family and not more:
-        shipped = path(family, level, domain=domain)
+    known = family(machine)
+    if known and not more:
+        shipped = path(known, level, domain=domain, inner=inner)
         try:
             with open(shipped, "rb") as file:
                 code = file.read()
@@ -59,14 +68,16 @@ def load(machine: str, level: str, *, domain: bool, more: Sequence[levels.Rule] 
                 raise CannotEnforceError(
                     f"use {quote(shipped)}", "the filter is damaged", "install nonet again"
                 )
-            return Filter(code, "shipped", kernel.seccomp_number(family))
+            return Filter(code, "shipped", kernel.seccomp_number(known))
     try:
         import pyseccomp
 
         from nonet.limit import compile as compiler
 
         return Filter(
-            compiler.compile_rules(family, [*compiler.rules(level, domain=domain), *more]),
+            compiler.compile_rules(
+                known, [*compiler.rules(level, domain=domain, inner=inner), *more]
+            ),
             "compiled by pyseccomp",
             pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "seccomp"),
         )
@@ -78,6 +89,12 @@ def load(machine: str, level: str, *, domain: bool, more: Sequence[levels.Rule] 
         ) from error
 
 
-def path(machine: str, level: str, *, domain: bool) -> str:
+def family(machine: str) -> str | None:
+    """Return the key of MACHINES for a machine as uname(2) names it; None: there is none."""
+    return next((known for known, names in MACHINES.items() if machine in names), None)
+
+
+def path(machine: str, level: str, *, domain: bool, inner: bool = False) -> str:
     """Return where the shipped filter of a level stands, with or without a Landlock domain."""
-    return os.path.join(FILTERS, f"{machine}-{level}{'' if domain else '-undomained'}.bpf")
+    kind = ("" if domain else "-undomained") + ("-inner" if inner else "")
+    return os.path.join(FILTERS, f"{machine}-{level}{kind}.bpf")

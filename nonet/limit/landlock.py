@@ -14,8 +14,6 @@ from nonet import kernel, levels
 
 # Below ABI 2 (Linux 5.19) every domain forbids link and rename between directories.
 FIRST_USABLE_ABI = 2
-# Below ABI 4 (Linux 6.7) a domain must handle something of the file system.
-_FIRST_NET_ABI = 4
 _ACCESS_FS_REFER = 1 << 13  # LANDLOCK_ACCESS_FS_REFER, ABI 2
 
 _MISSING = {
@@ -61,13 +59,16 @@ def probe() -> Landlock:
         return Landlock(0, why, hint)
 
 
-def ruleset(level: str, abi: int) -> kernel.RulesetAttr:
-    """Return what the domain of a level handles on a kernel with this ABI."""
+def ruleset(level: str, abi: int, *, ipv6: bool = True) -> kernel.RulesetAttr:
+    """Return what the domain of a level handles on a kernel with this ABI.
+
+    `ipv6` says whether the broker of the level, if it has one, gives out IPv6 sockets.
+    """
     handled = {"fs": 0, "net": 0, "scoped": 0}
     for right in levels.RIGHTS:
-        if level in right.at and abi >= right.abi:
+        if level in right.at and abi >= right.abi and right.ipv6 in (None, ipv6):
             handled[right.field] |= right.value
-    if abi < _FIRST_NET_ABI:
+    if not any(handled.values()):  # a domain must handle something
         handled["fs"] = _ACCESS_FS_REFER
     return kernel.RulesetAttr(**handled)
 

@@ -12,20 +12,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def variants() -> Iterator[tuple[str, str, bool]]:
-    """Yield (machine, level, domain) of every shipped filter.
+def variants() -> Iterator[tuple[str, str, bool, bool]]:
+    """Yield (machine, level, domain, inner) of every shipped filter.
 
     Without a domain only levels that need nothing of Landlock can be had, and the one
     that RLIMIT_NETWORK serves.
     """
     for machine in shipped.MACHINES:
         for level in levels.LEVELS:
-            yield machine, level, True
+            domains = [True]
             if not levels.abi_needed(level) or level == levels.PATH:
-                yield machine, level, False
+                domains.append(False)
+            for domain in domains:
+                yield machine, level, domain, False
+                if level == levels.LOOPBACK:
+                    yield machine, level, domain, True
 
 
 if __name__ == "__main__":
-    for machine, level, domain in variants():
-        with open(shipped.path(machine, level, domain=domain), "wb") as file:
-            file.write(compile_rules(machine, rules(level, domain=domain)))
+    for machine, level, domain, inner in variants():
+        with open(shipped.path(machine, level, domain=domain, inner=inner), "wb") as file:
+            file.write(compile_rules(machine, rules(level, domain=domain, inner=inner)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Raw system calls: the only module that makes them.
+"""Raw system calls: the only package that makes them. What a broker alone needs is in broker.py.
 
 Each function is named as its call, and its body is "call, raise OSError if
 negative". Nothing here decides anything.
@@ -15,12 +15,13 @@ TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_syscall = _libc.syscall
+libc = ctypes.CDLL(None, use_errno=True)
+_syscall = libc.syscall
 _syscall.restype = ctypes.c_long
 
 
-def _checked(result: int) -> int:
+def checked(result: int) -> int:
+    """Return the result of a function of libc's. Raises OSError if it is negative."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -50,7 +51,7 @@ class RulesetAttr(ctypes.Structure):
 
 def landlock_abi() -> int:
     """Return the Landlock ABI version. Raises OSError (ENOSYS, EOPNOTSUPP) without Landlock."""
-    return _checked(
+    return checked(
         _syscall(
             ctypes.c_long(_LANDLOCK_CREATE_RULESET),
             None,
@@ -62,7 +63,7 @@ def landlock_abi() -> int:
 
 def landlock_create_ruleset(attr: RulesetAttr) -> int:
     """landlock_create_ruleset(2): return a descriptor, close-on-exec. Raises OSError."""
-    return _checked(
+    return checked(
         _syscall(
             ctypes.c_long(_LANDLOCK_CREATE_RULESET),
             ctypes.byref(attr),
@@ -76,7 +77,7 @@ def landlock_add_path_rule(ruleset_fd: int, access: int, parent_fd: int) -> None
     """landlock_add_rule(2) with LANDLOCK_RULE_PATH_BENEATH. Raises OSError."""
     # struct landlock_path_beneath_attr is packed: 12 bytes.
     attr = access.to_bytes(8, sys.byteorder) + parent_fd.to_bytes(4, sys.byteorder)
-    _checked(
+    checked(
         _syscall(
             ctypes.c_long(_LANDLOCK_ADD_RULE),
             ctypes.c_int(ruleset_fd),
@@ -89,7 +90,7 @@ def landlock_add_path_rule(ruleset_fd: int, access: int, parent_fd: int) -> None
 
 def landlock_restrict_self(ruleset_fd: int) -> None:
     """landlock_restrict_self(2). Raises OSError (E2BIG: 16 domains are the most)."""
-    _checked(
+    checked(
         _syscall(
             ctypes.c_long(_LANDLOCK_RESTRICT_SELF), ctypes.c_int(ruleset_fd), ctypes.c_uint32(0)
         )
@@ -120,18 +121,19 @@ def seccomp_number(machine: str) -> int:
     return _SECCOMP[machine, sys.maxsize > 2**32]
 
 
-def seccomp_set_mode_filter(number: int, code: bytes) -> None:
+def seccomp_set_mode_filter(number: int, code: bytes, flags: int = 0) -> int:
     """seccomp(2) SECCOMP_SET_MODE_FILTER, with SPEC_ALLOW: no mitigation unasked for.
 
-    `number` is the call's own, `code` struct sock_filter[]. Raises OSError.
+    `number` is the call's own, `code` struct sock_filter[]. Returns what the call returns.
+    Raises OSError.
     """
     array = ctypes.create_string_buffer(code, len(code))
     program = _SockFprog(len(code) // 8, ctypes.addressof(array))
-    _checked(
+    return checked(
         _syscall(
             ctypes.c_long(number),
             ctypes.c_uint(_SET_MODE_FILTER),
-            ctypes.c_uint(_FLAG_SPEC_ALLOW),
+            ctypes.c_uint(_FLAG_SPEC_ALLOW | flags),
             ctypes.byref(program),
         )
     )
@@ -153,26 +155,32 @@ def prlimit64(resource: int, limits: tuple[int, int] | None = None) -> tuple[int
     """
     before = _Rlimit64()
     after = ctypes.byref(_Rlimit64(*limits)) if limits else None
-    _checked(_libc.prlimit64(0, ctypes.c_int(resource), after, ctypes.byref(before)))
+    checked(libc.prlimit64(0, ctypes.c_int(resource), after, ctypes.byref(before)))
     return before.cur, before.max
 
 
 # --- what the process holds ---
 
-_SOL_SOCKET, _SO_TYPE, _SO_PROTOCOL, _SO_DOMAIN = 1, 3, 38, 39  # asm-generic/socket.h
+# include/uapi/asm-generic/socket.h
+SOL_SOCKET, _SO_TYPE, _SO_PROTOCOL, _SO_DOMAIN, SO_BINDTOIFINDEX = 1, 3, 38, 39, 62
+LO = 1  # the index of lo in every network namespace (LOOPBACK_IFINDEX, include/net/flow.h)
 
 
 def socket_identity(fd: int) -> tuple[int, int, int]:
     """Return (family, type, protocol) of a socket, as socket(2) numbers them. Raises OSError."""
+    return _option(fd, _SO_DOMAIN), _option(fd, _SO_TYPE), _option(fd, _SO_PROTOCOL)
+
+
+def is_tied(fd: int) -> bool:
+    """Return whether a socket is tied to lo (socket(7), SO_BINDTODEVICE). Raises OSError."""
+    return _option(fd, SO_BINDTOIFINDEX) == LO
+
+
+def _option(fd: int, option: int) -> int:
     value = ctypes.c_int()
-    found = []
-    for option in (_SO_DOMAIN, _SO_TYPE, _SO_PROTOCOL):
-        length = ctypes.c_uint(ctypes.sizeof(value))
-        _checked(
-            _libc.getsockopt(fd, _SOL_SOCKET, option, ctypes.byref(value), ctypes.byref(length))
-        )
-        found.append(value.value)
-    return found[0], found[1], found[2]
+    length = ctypes.c_uint(ctypes.sizeof(value))
+    checked(libc.getsockopt(fd, SOL_SOCKET, option, ctypes.byref(value), ctypes.byref(length)))
+    return value.value
 
 
 _PID_FS_MAGIC = 0x50494446  # include/uapi/linux/magic.h, since 6.9
@@ -190,7 +198,7 @@ def pidfd_id() -> int | None:
         return None
     try:
         found = (ctypes.c_long * 32)()  # struct statfs: f_type, and more than the rest of it
-        _checked(_libc.fstatfs(fd, ctypes.byref(found)))
+        checked(libc.fstatfs(fd, ctypes.byref(found)))
         return os.fstat(fd).st_ino if found[0] == _PID_FS_MAGIC else None
     except OSError:
         return None
@@ -209,4 +217,4 @@ def execve(path: bytes, argv: Sequence[bytes], environ: Sequence[bytes]) -> Call
     """
     arguments = (ctypes.c_char_p * (len(argv) + 1))(*argv, None)
     variables = (ctypes.c_char_p * (len(environ) + 1))(*environ, None)
-    return lambda: _checked(_libc.execve(path, arguments, variables))
+    return lambda: checked(libc.execve(path, arguments, variables))

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The broker: a process of its own that answers for the processes inside a limit.
+
+It is started before the limit is put on, says what it can do here, and is then handed
+the listener of the filter. It is no child of PROGRAM's and holds nothing but that
+listener and its way to the empty namespace; it ends with the last process inside. If it
+is killed, nobody answers any more, and the kernel refuses in its place (ENOSYS).
+"""
+
+from __future__ import annotations
+
+import _signal  # the signal module costs more to import than this one
+import _socket
+import errno
+import os
+from contextlib import suppress
+
+from nonet.errors import reason
+from nonet.kernel import broker as look
+from nonet.limit import born, empty
+from nonet.limit.answers import Answers
+
+TYPE_CHECKING = False  # as in nonet.limit.filter
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+_MOST = 4096  # bytes in a message
+_LAST_DESCRIPTOR = 2**31 - 1
+_ALLOW_ALL = bytes.fromhex("060000000000ff7f")  # BPF_RET, SECCOMP_RET_ALLOW
+_TRIED, _ANSWERS, _TAKEN = b"tried", b"answers", b"taken"
+
+
+class Started:
+    """A broker that waits for its listener. Texts say why something cannot be had, or nothing.
+
+    `tried` is the errno that a trial filter with a listener met, or 0.
+    """
+
+    __slots__ = ("failure", "look", "tried", "udp", "way")
+
+    def __init__(self, way: _socket.socket, tried: int, failure: str, look: str, udp: str) -> None:
+        self.way = way
+        self.tried = tried
+        self.failure = failure
+        self.look = look
+        self.udp = udp
+
+    def take(self, listener: int, *, ipv6: bool) -> None:
+        """Hand over the listener, and close it here. Raises OSError if nobody takes it."""
+        self.way.send(b"6" if ipv6 else b"4")
+        look.send_descriptor(self.way, listener)
+        os.close(listener)
+        if self.way.recv(_MOST) != _TAKEN:
+            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        self.way.close()
+
+
+def start(machine: str, seccomp: int) -> Started:
+    """Start a broker, and try out a filter with a listener. Raises OSError.
+
+    `seccomp` is the number of that call.
+    """
+    import prctl
+
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    nonet = os.getpid()
+    # A process that adopts orphans would adopt the broker, and PROGRAM's wait(2) find it.
+    adopts = nonet == 1 or bool(prctl.get_child_subreaper())
+    if adopts and look.fork_unwaited(machine) == 0:
+        _serve(theirs, nonet, ours.fileno())
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if not adopts and os.fork() == 0:
+                _serve(theirs, nonet, ours.fileno())
+            theirs.send(b"%s %d" % (_TRIED, _try_listener(seccomp, ours.fileno())))
+        finally:
+            os._exit(0)
+    theirs.close()
+    said: dict[bytes, str] = {}
+    while len(said) < 2 and (message := ours.recv(_MOST)):  # noqa: PLR2004 - who speaks
+        who, _, words = message.partition(b" ")
+        said[who] = words.decode()
+    with suppress(ChildProcessError):  # where SIGCHLD is ignored the kernel has done it
+        os.waitpid(pid, 0)
+    if len(said) < 2:  # noqa: PLR2004
+        raise OSError(errno.ECHILD, "the broker has ended")
+    failure, sees, udp = said[_ANSWERS].split("\n")
+    return Started(ours, int(said[_TRIED]), failure, sees, udp)
+
+
+def _try_listener(seccomp: int, fd: int) -> int:
+    """Install a filter that allows everything, with a listener. Return the errno, or 0."""
+    import prctl
+
+    try:
+        prctl.set_no_new_privs(1)
+        listener = look.Listener(look.new_listener(seccomp, _ALLOW_ALL))
+        listener.give(0, fd, 0)  # nobody waits for it
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        return error.errno or errno.EINVAL
+    return errno.EINVAL
+
+
+def _serve(way: _socket.socket, nonet: int, fd: int) -> NoReturn:
+    """Be the broker, and end. `fd` is a descriptor that nonet has, to look at."""
+    try:
+        way = _apart(way)
+        failure = _failure()
+        apart = empty.start()
+        udp = apart if isinstance(apart, str) else ""
+        way.send(b"%s %s" % (_ANSWERS, "\n".join([failure, _sees(nonet, fd), udp]).encode()))
+        ipv6 = way.recv(_MOST)
+        listener = look.receive_descriptor(way) if ipv6 else None
+        if listener is not None:
+            if not isinstance(apart, str):
+                apart.hand(listener)
+            _answer(listener, way, None if isinstance(apart, str) else apart, ipv6=ipv6 == b"6")
+    finally:
+        os._exit(0)
+
+
+def _answer(fd: int, way: _socket.socket, apart: empty.Empty | None, *, ipv6: bool) -> None:
+    listener = look.Listener(fd)
+    answers = Answers(listener, apart, ipv6=ipv6)
+    way.send(_TAKEN)
+    way.close()
+    while listener.wait():
+        call = listener.receive()
+        if call is not None:
+            answers.answer(call)
+
+
+def _apart(way: _socket.socket) -> _socket.socket:
+    """Leave the terminal, and everything that is held, to nonet. Return the way to it."""
+    import prctl
+
+    os.setsid()
+    for number in range(1, _signal.NSIG):
+        try:
+            _signal.signal(number, _signal.SIG_IGN)
+        except (OSError, ValueError):
+            continue  # SIGKILL and SIGSTOP
+    os.dup2(way.detach(), 0)
+    os.closerange(1, _LAST_DESCRIPTOR)
+    os.chdir("/")
+    prctl.set_dumpable(0)  # out of reach of the user's other processes, without Landlock too
+    prctl.set_name("nonet-broker")
+    return _socket.socket(fileno=0)
+
+
+def _failure() -> str:
+    """Return why there can be no broker here."""
+    try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return "/proc is that of another PID namespace"
+        with open("/proc/self/net/dev", "rb"):
+            pass
+    except OSError:
+        return "/proc is not mounted"
+    try:
+        one = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    except OSError as error:
+        return f"no TCP socket can be made ({reason(error)})"
+    try:
+        born.tie(one)
+    except OSError as error:
+        return f"no socket can be tied to lo ({reason(error)})"
+    finally:
+        one.close()
+    return ""
+
+
+def _sees(process: int, fd: int) -> str:
+    """Return why the broker cannot look into processes, tried on one."""
+    try:
+        look.read_memory(process, id(_ALLOW_ALL), 1)
+        pidfd = look.open_process(process)
+        os.close(look.descriptor_of(pidfd, fd))
+        os.close(pidfd)
+    except OSError as error:
+        return f"the broker cannot look into the program ({reason(error)})"
+    return ""

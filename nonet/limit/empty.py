@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An empty network namespace, where UDP sockets are born: no interface there leads out.
+
+A UDP socket cannot be tied to lo for good: sendmsg(2) with IP_PKTINFO names another
+interface, where no filter sees it. So a process of the broker's own, in a namespace
+that has lo and nothing else, makes them.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import struct
+
+from nonet.errors import reason
+from nonet.limit.born import Kind, give
+
+_ORDER = struct.Struct("=QiiiI")
+_READY = b"ready"
+_MOST = 4096  # bytes in a message
+
+
+class Empty:
+    """The namespace, as the broker sees it: orders go there, and are answered from there."""
+
+    def __init__(self, orders: _socket.socket) -> None:
+        self._orders = orders
+
+    def hand(self, listener: int) -> None:
+        """Hand over the listener that orders are about. Raises OSError."""
+        from nonet.kernel import broker as kernel
+
+        kernel.send_descriptor(self._orders, listener)
+
+    def order(self, call_id: int, kind: Kind, owner: int | None) -> None:
+        """Have a socket made and given to who asked for it. Raises OSError if nobody is there."""
+        user = 0 if owner is None else owner + 1
+        self._orders.send(_ORDER.pack(call_id, kind.family, kind.type, kind.protocol, user))
+
+
+def start() -> Empty | str:
+    """Start the process in a namespace of its own; a text says why there is none."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        try:
+            ours.close()
+            _serve(theirs)
+        finally:
+            os._exit(1)
+    theirs.close()
+    said = ours.recv(_MOST)
+    return Empty(ours) if said == _READY else said.decode() or "it could not be started"
+
+
+def _serve(orders: _socket.socket) -> None:
+    from nonet.kernel import broker as kernel
+
+    try:
+        kernel.leave_network()
+        one = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+        kernel.set_up_lo(one)
+        one.close()
+    except OSError as error:
+        orders.send(f"no empty network namespace can be had ({reason(error)})".encode())
+        return
+    orders.send(_READY)
+    fd = kernel.receive_descriptor(orders)
+    if fd is None:
+        return
+    listener = kernel.Listener(fd)
+    while said := orders.recv(_MOST):
+        call_id, family, type_, protocol, user = _ORDER.unpack(said)
+        owner = user - 1 if user else None
+        give(listener, call_id, Kind(family, type_, protocol), owner)
