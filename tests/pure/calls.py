@@ -8,7 +8,7 @@ from errno import EPERM
 import bpf
 
 from nonet import levels
-from nonet.levels import NO_EFFECT, NONE, PATH, UNIX, E
+from nonet.levels import LOOPBACK, NO_EFFECT, NONE, PATH, UNIX, E
 
 CELLS = {row.key: row.cells for row in levels.ROWS}
 
@@ -26,6 +26,12 @@ FLAGS = 0o4000 | 0o2000000  # SOCK_NONBLOCK | SOCK_CLOEXEC
 TCP, UDP, SCTP = 6, 17, 132
 FASTOPEN = 0x2000_0000
 DONTWAIT_NOSIGNAL = 0x4040
+
+CHANGING_USER = tuple(
+    call + suffix
+    for call in ("setuid", "setreuid", "setresuid", "setfsuid")
+    for suffix in ("", "32")
+)
 
 # row, call, arguments
 CALLS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
@@ -68,6 +74,14 @@ CALLS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("held-aim", "bind", (3, ADDRESS, 16)),
     ("held-aim", "sendto", (3, ADDRESS, 1, 0, ADDRESS, 16)),
     ("held-relisten", "listen", (3, 128)),
+    ("beyond", "connect", (3, ADDRESS, 28)),
+    ("beyond", "connect", (3, ADDRESS, 128)),
+    ("reached", "bind", (3, ADDRESS, 28)),
+    ("raise", "seccomp", (1, 0x8, ADDRESS)),  # SECCOMP_FILTER_FLAG_NEW_LISTENER
+    ("raise", "seccomp", (1, 0x2C, ADDRESS)),
+    ("held-use", "seccomp", (1, 0, ADDRESS)),
+    ("held-use", "seccomp", (3, 0x8, ADDRESS)),  # SECCOMP_GET_NOTIF_SIZES
+    *(("inet-tcp", call, (1000, 1000, 1000)) for call in CHANGING_USER),
     ("held-steer", "setsockopt", (3, 0, 4, ADDRESS, 11)),
     ("held-steer", "setsockopt", (3, 41, 57, ADDRESS, 40)),
     ("held-steer", "setsockopt", (3, 41, 6, ADDRESS, 40)),
@@ -117,15 +131,34 @@ SOCKETCALLS = {
     },
     PATH: dict.fromkeys((1, 8, 11, 14, 15, 16, 20), bpf.errno_action(EPERM)),
     UNIX: dict.fromkeys((1, 8, 11, 14, 15, 16, 20), bpf.errno_action(EPERM)),
+    LOOPBACK: {
+        **dict.fromkeys((8, 11, 14, 15, 16, 20), bpf.errno_action(EPERM)),
+        **dict.fromkeys((1, 2, 3), bpf.USER_NOTIF),
+    },
 }
 
 
-def expected(row: str, level: str) -> int:
+def expected(row: str, call: str, args: tuple[int, ...], level: str) -> int:
     """Return the action that the contract's cell asks of the filter."""
+    if level == LOOPBACK and is_asked(call, args):
+        return bpf.USER_NOTIF
+    if row == "raise" and level == LOOPBACK:
+        return bpf.errno_action(EPERM)
     cell = CELLS[row][level]
+    if call in CHANGING_USER:
+        return bpf.ALLOW
     if (row, level) in BY_LANDLOCK:
         return bpf.ALLOW
     return {E: bpf.errno_action(EPERM), NO_EFFECT: bpf.errno_action(0)}.get(cell, bpf.ALLOW)
+
+
+def is_asked(call: str, args: tuple[int, ...]) -> bool:
+    """Return whether the broker is asked about a call at loopback."""
+    if call == "socket":
+        return args[0] & 0xFFFF_FFFF != AF_UNIX
+    if call == "connect":
+        return args[2] & 0xFFFF_FFFF in (16, 28, 128)
+    return call == "bind" or call in CHANGING_USER
 
 
 def socket_row(family: int, kind: int, protocol: int) -> str:
@@ -141,12 +174,18 @@ def socket_row(family: int, kind: int, protocol: int) -> str:
     return "inet-other"
 
 
-def differences(machine: str, level: str, code: bytes, *, domain: bool) -> list[str]:
+def differences(
+    machine: str, level: str, code: bytes, *, domain: bool, inner: bool = False
+) -> list[str]:
     """Return where a filter departs from the contract, in words."""
     found = []
 
     def check(convention: str, what: str, args: tuple[int, ...], nr: int, wanted: int) -> None:
+        if nr == bpf.NONE:
+            return
         got = bpf.run(code, bpf.CONVENTIONS[convention], nr, args)
+        if inner and wanted == bpf.USER_NOTIF:
+            wanted = bpf.ALLOW  # the limit around this one asks
         if got != wanted:
             found.append(f"{convention} {level} {what}{args}: {got:#x}, not {wanted:#x}")
 
@@ -154,7 +193,7 @@ def differences(machine: str, level: str, code: bytes, *, domain: bool) -> list[
         wide = convention in bpf.IS_64BIT
         numbers = bpf.NUMBERS[convention]
         outside = bpf.ALLOW if domain else bpf.errno_action(EPERM)
-        wanted = [(call, args, expected(row, level)) for row, call, args in CALLS]
+        wanted = [(call, args, expected(row, call, args, level)) for row, call, args in CALLS]
         wanted += [(call, args, outside) for call, args in OUTSIDE_CALLS]
         for call, args, action in wanted:
             narrow = tuple(a & 0xFFFF_FFFF for a in args)
