@@ -77,7 +77,7 @@ _nonet_offer() {
 _nonet_value() {
     local done=$2$3
     case $1 in
-        --allow) _nonet_offer "$3" -P "$2" -W 'none path unix' ;;
+        --allow) _nonet_offer "$3" -P "$2" -W 'none path unix loopback' ;;
         --limit) _nonet_offer "$3" -P "$2" -W 'auto rlimit seccomp' ;;
         -l | --listen)
             _nonet_grant "$2" "$3" 'tcp: unix: unix-seqpacket:' \

@@ -68,7 +68,7 @@ end
 
 complete -c nonet -x -a '(__nonet_complete_program)'
 complete -c nonet -n __nonet_before_program -l allow -x -d 'Say what may still be acquired' \
-    -a 'none\t"nothing" path\t"AF_UNIX sockets with a pathname" unix\t"every AF_UNIX socket"'
+    -a 'none\t"nothing" path\t"AF_UNIX sockets with a pathname" unix\t"every AF_UNIX socket" loopback\t"AF_UNIX sockets, and TCP and UDP over loopback"'
 complete -c nonet -n __nonet_before_program -s l -l listen -x \
     -d 'Open a listening socket first' -a '(__nonet_grant listen)'
 complete -c nonet -n __nonet_before_program -s c -l connect -x \

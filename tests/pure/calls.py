@@ -74,9 +74,9 @@ CALLS: tuple[tuple[str, str, tuple[int, ...]], ...] = (
     ("held-aim", "bind", (3, ADDRESS, 16)),
     ("held-aim", "sendto", (3, ADDRESS, 1, 0, ADDRESS, 16)),
     ("held-relisten", "listen", (3, 128)),
-    ("beyond", "connect", (3, ADDRESS, 28)),
-    ("beyond", "connect", (3, ADDRESS, 128)),
-    ("reached", "bind", (3, ADDRESS, 28)),
+    ("held-aim", "connect", (3, ADDRESS, 28)),
+    ("held-aim", "connect", (3, ADDRESS, 128)),
+    ("held-aim", "bind", (3, ADDRESS, 28)),
     ("raise", "seccomp", (1, 0x8, ADDRESS)),  # SECCOMP_FILTER_FLAG_NEW_LISTENER
     ("raise", "seccomp", (1, 0x2C, ADDRESS)),
     ("held-use", "seccomp", (1, 0, ADDRESS)),

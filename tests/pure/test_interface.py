@@ -239,6 +239,8 @@ def test_the_manual_has_the_table_of_attempts() -> None:
 def verdict(abis: dict[str, int], level: str) -> str:
     if level not in abis:
         return "open-ended"
+    if abis[level] == held.TIED:
+        return "sealed if tied to lo"
     return f"sealed, ABI {abis[level]}" if abis[level] else "sealed"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from nonet import errors, held, levels, limit
 from nonet.errors import CannotEnforceError
-from nonet.levels import NONE, PATH, UNIX
+from nonet.levels import LOOPBACK, NONE, PATH, UNIX
 from nonet.limit import landlock, rlimit
 from nonet.limit.compile import compile_rules
 from nonet.limit.landlock import Landlock
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 NO_LANDLOCK = Landlock(0, "this kernel has no Landlock", "a kernel with it")
 ABIS = range(12)
-EXACT_FROM = {NONE: 0, UNIX: 4, PATH: 6}
+EXACT_FROM = {NONE: 0, UNIX: 4, PATH: 6, LOOPBACK: 0}
 
-TCP_RIGHTS, ABSTRACT_SCOPE, REFER = 3, 1, 1 << 13
+BIND_TCP, TCP_RIGHTS, ABSTRACT_SCOPE, SIGNAL_SCOPE, REFER = 1, 3, 1, 2, 1 << 13
 
 
 @pytest.mark.parametrize("abi", ABIS)
@@ -105,7 +105,7 @@ def test_the_refusal_says_what_is_missing_and_what_would_work() -> None:
 
 
 @pytest.mark.parametrize("abi", range(2, 12))
-@pytest.mark.parametrize("level", levels.LEVELS)
+@pytest.mark.parametrize("level", [NONE, PATH, UNIX])
 def test_the_ruleset_handles_what_the_kernel_knows_and_the_level_asks(level: str, abi: int) -> None:
     attr = landlock.ruleset(level, abi)
     assert attr.net == (TCP_RIGHTS if abi >= 4 else 0)
@@ -113,6 +113,18 @@ def test_the_ruleset_handles_what_the_kernel_knows_and_the_level_asks(level: str
     # A domain that handles the file system forbids mounting: only where there is no other.
     assert attr.fs == (0 if abi >= 4 else REFER)
     assert attr.fs | attr.net | attr.scoped, "an empty ruleset is refused by the kernel"
+
+
+@pytest.mark.parametrize("abi", range(2, 12))
+def test_the_ruleset_of_loopback_restricts_what_its_sockets_need_and_else_the_least(
+    abi: int,
+) -> None:
+    attr = landlock.ruleset(LOOPBACK, abi, ipv6=False)
+    scope = SIGNAL_SCOPE if abi >= 6 else 0
+    assert (attr.fs, attr.net, attr.scoped) == (0 if scope else REFER, 0, scope)
+    if abi >= 4:  # below, no IPv6 socket is given out
+        attr = landlock.ruleset(LOOPBACK, abi, ipv6=True)
+        assert (attr.fs, attr.net, attr.scoped) == (0, BIND_TCP, 0)
 
 
 def test_the_first_abi_would_forbid_renames_and_is_not_used() -> None:
@@ -129,9 +141,9 @@ def test_no_seal_takes_more_of_landlock_than_its_level() -> None:
 SEALED_AT = {
     (1, 1, 0): levels.LEVELS,  # AF_UNIX
     (1, 5, 0): levels.LEVELS,
-    (1, 2, 0): (PATH, UNIX),
-    (2, 1, 6): levels.LEVELS,  # TCP
-    (10, 1, 6): levels.LEVELS,
+    (1, 2, 0): (PATH, UNIX, LOOPBACK),
+    (2, 1, 6): (NONE, PATH, UNIX),  # TCP
+    (10, 1, 6): (NONE, PATH, UNIX),
     (2, 1, 262): (NONE,),  # MPTCP
     (10, 1, 262): (NONE,),
 }
@@ -149,6 +161,26 @@ def test_only_what_the_kernel_holds_to_its_peer_is_sealed() -> None:
                     if held.judge((family, kind, protocol), level) is None
                 )
                 assert sealed == known, (family, kind, protocol)
+
+
+@pytest.mark.parametrize(
+    ("family", "tied", "ipv6", "sealed"),
+    [
+        (2, True, True, True),
+        (2, True, False, True),
+        (10, True, True, True),
+        (10, True, False, False),  # bind(2) can untie it
+        (2, False, True, False),
+        (10, False, True, False),
+    ],
+)
+def test_at_loopback_a_tcp_socket_is_sealed_if_it_stays_on_lo(
+    family: int, tied: bool, ipv6: bool, sealed: bool
+) -> None:
+    why = held.judge((family, 1, 6), LOOPBACK, tied=tied, ipv6=ipv6)
+    assert (why is None) == sealed
+    for kind, protocol in ((2, 17), (1, 262), (1, 132)):
+        assert held.judge((family, kind, protocol), LOOPBACK, tied=True)
 
 
 @pytest.mark.parametrize(
