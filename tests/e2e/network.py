@@ -107,7 +107,9 @@ class Network:
             sniffer.bind(("veth1", _ETH_P_ALL))
             yield packets
             time.sleep(self.settle)
-            while select.select([sniffer], [], [], 0)[0]:
+            arrived = select.poll()  # select(2) takes no descriptor above 1023
+            arrived.register(sniffer, select.POLLIN)
+            while arrived.poll(0):
                 frame, (_, protocol, kind, *_) = sniffer.recvfrom(65536)
                 if kind != socket.PACKET_OUTGOING and _is_traffic(protocol, frame):
                     packets.append(frame)
@@ -118,6 +120,13 @@ def destination(frame: bytes) -> str:
     if frame[12:14] == _ETH_P_IP.to_bytes(2, "big"):
         return socket.inet_ntop(socket.AF_INET, frame[30:34])
     return socket.inet_ntop(socket.AF_INET6, frame[38:54])
+
+
+def is_reset(frame: bytes) -> bool:
+    """Whether an IP packet is TCP's refusal of a call."""
+    header = 20 if frame[12:14] == _ETH_P_IP.to_bytes(2, "big") else 40
+    protocol = frame[14 + 9] if header == 20 else frame[14 + 6]
+    return protocol == socket.IPPROTO_TCP and bool(frame[14 + header + 13] & 0x04)
 
 
 def names_a_group(frame: bytes) -> bool:

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING
 import acquire  # noqa: F401 - registers its attempts, as the next two do
 import doors  # noqa: F401
 import holding  # noqa: F401
+import lo  # noqa: F401
 import pytest
 from base import ATTEMPTS, BARE, NONE, Attempt
 from conftest import NOBODY, Machine
 from subject import CELLS, UNDOMAINED, Subject, departure
 from world import PYTHON, World
+
+from nonet import levels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from network import Network
 
 HERE = Path(__file__).parent
-LEVELS = (BARE, "none", "path", "unix", UNDOMAINED)
+LEVELS = (BARE, *levels.LEVELS, UNDOMAINED)
 LANDLOCK = "444,445,446"  # its system calls, on every architecture
 USERS = {"root": 0, "unprivileged": NOBODY}
 

@@ -10,11 +10,12 @@ import socket
 import subprocess
 import sys
 import threading
-from errno import EPERM
+from errno import ENETUNREACH, EPERM
 
 from base import (
     ANY,
     BARE,
+    LOOPBACK,
     MACHINE,
     NONE,
     PATH,
@@ -42,12 +43,12 @@ def _fetch(family: int, kind: int, protocol: int, place: list[object]) -> None:
 # --- IP ---
 
 
-@attempt("inet-tcp", seen="tcp4")
+@attempt("inet-tcp", seen="tcp4", expect={LOOPBACK: ENETUNREACH})
 def tcp4_to_another_host(held: Held) -> None:
     _fetch(socket.AF_INET, STREAM, 0, held.places["tcp4"])
 
 
-@attempt("inet-tcp", seen="tcp6")
+@attempt("inet-tcp", seen="tcp6", expect={LOOPBACK: ENETUNREACH})
 def tcp6_to_another_host(held: Held) -> None:
     _fetch(socket.AF_INET6, STREAM, 0, held.places["tcp6"])
 
@@ -57,7 +58,7 @@ def tcp4_to_loopback(held: Held) -> None:
     _fetch(socket.AF_INET, STREAM, 0, held.places["tcp-lo"])
 
 
-@attempt("inet-udp", seen="udp4")
+@attempt("inet-udp", seen="udp4", expect={LOOPBACK: ENETUNREACH})
 def udp4_to_another_host(held: Held) -> None:
     _fetch(socket.AF_INET, DGRAM, 0, held.places["udp4"])
 
@@ -92,7 +93,7 @@ def inet_with_garbage_in_the_high_half(_: Held) -> None:
     close(call("socket", (1 << 32) | socket.AF_INET, STREAM, 0))
 
 
-@attempt("inet-tcp", seen="tcp4")
+@attempt("inet-tcp", seen="tcp4", expect={LOOPBACK: ENETUNREACH})
 def tcp4_in_a_thread(held: Held) -> None:
     errors: list[OSError] = []
 
@@ -115,13 +116,13 @@ if MACHINE == "x86_64":
     def i386_socket(_: Held) -> None:
         close(call_i386(359, socket.AF_INET, STREAM, 0))
 
-    @attempt("inet-tcp")
+    @attempt("inet-tcp", expect={LOOPBACK: EPERM})
     def i386_socketcall(_: Held) -> None:
         address, _area = low_memory(array.array("I", [socket.AF_INET, STREAM, 0]).tobytes())
         close(call_i386(102, 1, address))
 
     # Its family is in memory: refused at every level, AF_UNIX too.
-    @attempt("unix-socket", expect={PATH: EPERM, UNIX: EPERM})
+    @attempt("unix-socket", expect=dict.fromkeys((PATH, UNIX, LOOPBACK), EPERM))
     def i386_socketcall_unix(_: Held) -> None:
         address, _area = low_memory(array.array("I", [socket.AF_UNIX, STREAM, 0]).tobytes())
         close(call_i386(102, 1, address))
@@ -130,7 +131,7 @@ if MACHINE == "x86_64":
     def i386_socket_unix(_: Held) -> None:
         close(call_i386(359, socket.AF_UNIX, STREAM, 0))
 
-    _KILLED = dict.fromkeys((NONE, PATH, UNIX), -signal.SIGSYS)
+    _KILLED = dict.fromkeys((NONE, PATH, UNIX, LOOPBACK), -signal.SIGSYS)
 
     @attempt("inet-tcp", expect={BARE: ANY, **_KILLED})  # most kernels have no x32
     def x32_socket(_: Held) -> None:
@@ -297,7 +298,12 @@ def _require_abstract(made: socket.socket) -> None:
 
 # --- raising the limit ---
 
-_CHILD = "import socket, sys\ntry: socket.socket()\nexcept OSError as e: sys.exit(e.errno)"
+# No level allows AF_NETLINK.
+_CHILD = """
+import socket, sys
+try: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
+except OSError as e: sys.exit(e.errno)
+"""
 
 
 def _outcome_of(*command: str) -> None:
@@ -351,7 +357,7 @@ def install_a_filter_that_allows_everything(_: Held) -> None:
     program = (ctypes.c_uint64 * 2)(1, ctypes.addressof(allow))
     ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS, which nonet has set
     call("seccomp", 1, 0, program)
-    socket.socket().close()
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()
 
 
 @attempt("raise")
@@ -360,4 +366,24 @@ def enter_a_user_and_network_namespace(_: Held) -> None:
 
     if ctypes.CDLL(None).unshare(0x1000_0000 | 0x4000_0000):  # CLONE_NEWUSER | CLONE_NEWNET
         raise NotRefusedError
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close()
+
+
+# A broker that gave it a socket of the host would undo a sandbox inside.
+@attempt("raise", at=(LOOPBACK,))
+def ask_for_a_socket_in_a_network_namespace_of_its_own(_: Held) -> None:
+    import ctypes
+
+    if ctypes.CDLL(None).unshare(0x1000_0000 | 0x4000_0000):
+        raise NotRefusedError
     socket.socket().close()
+
+
+@attempt("raise", at=(LOOPBACK,))
+def install_a_listener(_: Held) -> None:
+    import ctypes
+
+    allow = ctypes.create_string_buffer(b"\x06\0\0\0\0\0\xff\x7f", 8)
+    program = (ctypes.c_uint64 * 2)(1, ctypes.addressof(allow))
+    ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
+    close(call("seccomp", 1, 8, program))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Act = Callable[["Held"], str | None]
 
 BARE = "bare"  # the control: the same attempt without nonet
-NONE, PATH, UNIX = "none", "path", "unix"
+NONE, PATH, UNIX, LOOPBACK = "none", "path", "unix", "loopback"
 
 # What `expect` can say besides an errno or, negative, the signal that ends the attempt.
 SUCCESS = "success"
@@ -57,7 +57,7 @@ class Attempt:
         *,
         hold: str | None = None,
         seen: str | None = None,
-        at: tuple[str, ...] = (NONE, PATH, UNIX),
+        at: tuple[str, ...] = (NONE, PATH, UNIX, LOOPBACK),
         keep: bool = False,
         expect: dict[str, object] | None = None,
         needs_root: bool = False,

@@ -16,6 +16,7 @@ from base import (
     BARE,
     DECOY,
     GROUP,
+    LOOPBACK,
     NO_EFFECT,
     NONE,
     PATH,
@@ -89,7 +90,7 @@ def _aim(one: socket.socket, held: Held) -> None:
     one.connect(tuple(held.places["tcp-lo"]))
 
 
-@attempt("held-aim", hold="connected", seen="tcp-lo", expect={BARE: EISCONN})
+@attempt("held-aim", hold="connected", seen="tcp-lo", expect={BARE: EISCONN, LOOPBACK: EISCONN})
 def connect_a_connected_socket(held: Held) -> None:
     _aim(held.socket(), held)
 
@@ -148,7 +149,10 @@ def disconnect_then_bind(held: Held) -> None:
 
 # The kernel ignores an address on a connected TCP socket: the data goes to the peer it has.
 @attempt(
-    "held-aim", hold="connected", seen="tcp-lo", expect=dict.fromkeys((BARE, PATH, UNIX), UNSEEN)
+    "held-aim",
+    hold="connected",
+    seen="tcp-lo",
+    expect=dict.fromkeys((BARE, PATH, UNIX, LOOPBACK), UNSEEN),
 )
 def sendto_with_an_address(held: Held) -> None:
     held.socket().sendto(b"x", tuple(held.places["tcp-lo"]))
@@ -159,7 +163,7 @@ def sendto_with_an_address(held: Held) -> None:
     "held-aim",
     hold="connected",
     seen="tcp-lo",
-    expect=dict.fromkeys((BARE, NONE, PATH, UNIX), UNSEEN),
+    expect=dict.fromkeys((BARE, NONE, PATH, UNIX, LOOPBACK), UNSEEN),
 )
 def sendmsg_with_an_address(held: Held) -> None:
     held.socket().sendmsg([b"x"], [], 0, tuple(held.places["tcp-lo"]))
@@ -192,6 +196,13 @@ def autobind_a_held_unix_socket(held: Held) -> None:
 @attempt("abstract-outside", hold="unix-dgram", seen="abstract-dgram", keep=True)
 def sendmsg_from_a_kept_datagram_socket_to_an_abstract_name(held: Held) -> None:
     held.socket().sendmsg([b"x"], [], 0, held.places["abstract-dgram"])
+
+
+@attempt("beyond", hold="fresh", seen="tcp4", at=(LOOPBACK,))
+def connect_a_tied_socket_beyond(held: Held) -> None:
+    one = held.socket()
+    one.settimeout(5)
+    one.connect(tuple(held.places["tcp4"]))
 
 
 # --- listening elsewhere ---

@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import acquire  # noqa: F401 - registers its attempts, as the next two do
 import doors  # noqa: F401
 import holding  # noqa: F401
+import lo  # noqa: F401
 from base import ATTEMPTS, Held
 
 LIMIT_SECONDS = int(os.environ.get("NONET_PROBE_SECONDS", "10"))  # an emulated machine is slow

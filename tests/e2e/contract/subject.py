@@ -5,12 +5,24 @@ from __future__ import annotations
 
 import json
 import subprocess
-from errno import EPERM
+from errno import ENETUNREACH, EPERM
 from pathlib import Path
 from typing import Any
 
-from base import ANY, ATTEMPTS, BARE, DECOY, GROUP, NO_EFFECT, NONE, SUCCESS, UNSEEN, Attempt
-from network import DECOY4, DECOY6, destination, names_a_group
+from base import (
+    ANY,
+    ATTEMPTS,
+    BARE,
+    DECOY,
+    GROUP,
+    LOOPBACK,
+    NO_EFFECT,
+    NONE,
+    SUCCESS,
+    UNSEEN,
+    Attempt,
+)  # fmt: skip
+from network import DECOY4, DECOY6, destination, is_reset, names_a_group
 from world import PYTHON, Victim, World, hold
 
 from nonet import levels
@@ -49,9 +61,12 @@ class Subject:
         self.level = level
         asked = NONE if level == UNDOMAINED else level
         mine = [a for a in ATTEMPTS.values() if level == BARE or asked in a.at]
-        self.holdings = {a.name: hold(world, a.hold) for a in mine}
+        # At loopback a TCP socket that is not tied to lo is not handed over, unless it is kept.
+        self.holdings = {a.name: hold(world, a.hold, tied=level == LOOPBACK) for a in mine}
         self.victim = Victim(prefix)
-        kept = [fd for a in mine if a.keep for fd in self.holdings[a.name].fds]
+        kept = [
+            fd for a in mine if a.keep or self._leads_out(a) for fd in self.holdings[a.name].fds
+        ]
         keep = [f"--keep={fd}" for fd in kept]
         options = [] if level == BARE else [*nonet, "--allow", asked, *keep, "--"]
         self.process = subprocess.Popen(
@@ -68,6 +83,9 @@ class Subject:
             "victim-address": self.victim.address,
             "nonet": nonet[-1],
         }
+
+    def _leads_out(self, attempt: Attempt) -> bool:
+        return self.level == LOOPBACK and attempt.hold in ("far", "far6")
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -95,8 +113,10 @@ class Subject:
             self.process.stdin.write(json.dumps(order).encode() + b"\n")
             self.process.stdin.flush()
             line = self.process.stdout.readline()
+        if attempt.row == "reached":  # what the host answers to a call that nobody takes
+            packets = [frame for frame in packets if not is_reset(frame)]
         answer = json.loads(line) if line else {"odd": "the probe did not run"}
-        if attempt.row == "held-steer":
+        if attempt.row == "held-steer" and attempt.hold:
             self.holdings[name].disconnect()  # what went astray is not sent again and again
         if attempt.seen == DECOY:
             return answer, sum(destination(p) in (DECOY4, DECOY6) for p in packets), len(packets)
@@ -118,6 +138,8 @@ def expected(attempt: Attempt, level: str) -> object:
     cell = CELLS[attempt.row][level]
     if cell in levels.ERRNOS:
         return frozenset(levels.ERRNOS[cell])
+    if cell == levels.FAILS:
+        return ENETUNREACH
     return {levels.NO_EFFECT: NO_EFFECT, levels.IMPOSSIBLE: EPERM}.get(cell, SUCCESS)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import json
 import os
 import pty
 import shutil
@@ -22,7 +23,7 @@ import tty
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from network import DECOY4, DECOY6, GROUPS4, GROUPS6, INSIDE4, OUTSIDE4, OUTSIDE6, Network
+from network import DECOY4, DECOY6, GROUPS4, GROUPS6, INSIDE4, INSIDE6, OUTSIDE4, OUTSIDE6, Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,13 @@ sys.stdin.read()
 _UNTOUCHED = b"untouched"  # twice in the victim's memory: a place for each way of writing
 
 
+def _link_local() -> str:
+    """Return the link-local address of the only device here (proc_net(5), if_inet6)."""
+    lines = Path("/proc/thread-self/net/if_inet6").read_text(encoding="ascii").split("\n")
+    digits = next(line[:32] for line in lines if line.startswith("fe80"))
+    return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
+
+
 class World:
     """Servers inside and outside, each with a count of what reached it."""
 
@@ -49,6 +57,15 @@ class World:
                 "tcp4",
                 "tcp6",
                 "tcp-lo",
+                "tcp6-lo",
+                "udp-lo",
+                "udp6",
+                "own4",
+                "own6",
+                "caller",
+                "every6",
+                "every-udp",
+                "every-udp6",
                 "udp4",
                 "echo",
                 "unix-stream",
@@ -67,13 +84,26 @@ class World:
             "groups4": GROUPS4,
             "groups6": GROUPS6,
             "inside4": INSIDE4,
+            "inside6": INSIDE6,
             "device": network.call(network.inside, lambda: socket.if_nametoindex("veth0")),
         }
         self._sockets: list[socket.socket] = []
         self._bound("tcp4", network.outside, socket.AF_INET, socket.SOCK_STREAM, (OUTSIDE4, 0))
         self._bound("tcp6", network.outside, socket.AF_INET6, socket.SOCK_STREAM, (OUTSIDE6, 0))
         self._bound("udp4", network.outside, socket.AF_INET, socket.SOCK_DGRAM, (OUTSIDE4, 0))
-        for name in ("tcp-lo", "echo"):
+        self._bound("every6", network.outside, socket.AF_INET6, socket.SOCK_STREAM, ("::", 0))
+        for name, family, host in (
+            ("every-udp", socket.AF_INET, "0.0.0.0"),
+            ("every-udp6", socket.AF_INET6, "::"),
+        ):
+            self._bound(name, network.outside, family, socket.SOCK_DGRAM, (host, 0))
+        self.places["outside-link-local"] = network.call(network.outside, _link_local)
+        self._bound("udp6", network.outside, socket.AF_INET6, socket.SOCK_DGRAM, (OUTSIDE6, 0))
+        self._bound("tcp6-lo", network.inside, socket.AF_INET6, socket.SOCK_STREAM, ("::1", 0))
+        self._bound("udp-lo", network.inside, socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0))
+        self._bound("own4", network.inside, socket.AF_INET, socket.SOCK_STREAM, (INSIDE4, 0))
+        self._bound("own6", network.inside, socket.AF_INET6, socket.SOCK_STREAM, (INSIDE6, 0))
+        for name in ("tcp-lo", "echo", "caller"):
             self._bound(name, network.inside, socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0))
         for kind, number in (("stream", socket.SOCK_STREAM), ("dgram", socket.SOCK_DGRAM)):
             path = str(self.directory / kind)
@@ -124,9 +154,26 @@ class World:
     def _talk(self, name: str, connection: socket.socket) -> None:
         with connection, contextlib.suppress(ConnectionError):  # attempts disconnect at will
             while data := connection.recv(4096):
-                if name == "echo":
+                if name == "caller":
+                    connection.send(self._call(json.loads(data)))
+                elif name == "echo":
                     self.counts[name] += 1
                     connection.send(data)
+
+    def _call(self, order: list[Any]) -> bytes:
+        """Call an address from inside or outside; return the errno, or 0."""
+        where, host, port = order
+        namespace = self.network.inside if where == "inside" else self.network.outside
+
+        def call() -> bytes:
+            try:
+                with socket.create_connection((host, port), 5) as one:
+                    one.send(b"hello")
+            except OSError as error:
+                return str(error.errno).encode()
+            return b"0"
+
+        return self.network.call(namespace, call)
 
 
 class Holding:
@@ -156,11 +203,21 @@ PLAIN = {
 }
 
 
-def hold(world: World, what: str | None) -> Holding:  # noqa: PLR0911 - one for each kind
-    """Make what an attempt holds, inside."""
+def _plain(kind: str, *, tied: bool) -> socket.socket:
+    one = socket.socket(*PLAIN[kind])
+    if tied and kind.startswith("fresh"):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+    return one
+
+
+def hold(  # noqa: PLR0911 - one for each kind
+    world: World, what: str | None, *, tied: bool = False
+) -> Holding:
+    """Make what an attempt holds, inside: TCP sockets `tied` to lo, but for those that lead out."""
 
     def plain(kind: str) -> socket.socket:
-        return world.network.call(world.network.inside, lambda: socket.socket(*PLAIN[kind]))
+        stays = tied and what not in ("far", "far6")
+        return world.network.call(world.network.inside, lambda: _plain(kind, tied=stays))
 
     def connected(place: tuple[str, int]) -> socket.socket:
         one = plain("fresh")
