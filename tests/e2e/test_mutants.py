@@ -38,24 +38,65 @@ _ABSTRACT = (
     "connect_to_an_abstract_name",
     "sendmsg_from_a_kept_datagram_socket_to_an_abstract_name",
 )
+_RETIED = ("tied_anew_by_the_bind_of_socketcall",)
 _OUTSIDE = (
     "attach_outside",
     "process_vm_writev_outside",
     "proc_mem_outside",
     "pidfd_getfd_outside",
 )
+_UNTIED = """
+def tie(one: object) -> None:
+    pass
+"""
+_ANY_SCOPE = """
+def without_scope(address: bytes) -> bytes:
+    return address
+"""
+_ANY_NETWORK = """
+def _network(thread: object) -> int:
+    return 0
+"""
+_NO_SAFER_BIRTH = """
+def start() -> object:
+    return Here()
+
+
+class Here:
+    def hand(self, fd: int) -> None:
+        from nonet.kernel import broker
+        self.listener = broker.Listener(fd)
+
+    def order(self, call_id: int, kind: Kind, owner: int | None) -> None:
+        give(self.listener, call_id, kind, owner)
+"""
 MUTANTS = [
+    pytest.param("limit/born.py", _UNTIED, levels.LOOPBACK, ("tcp4_to_another_host",), id="tie"),
+    pytest.param(
+        "limit/answers.py", _ANY_SCOPE, levels.LOOPBACK, ("tied_anew_by_bind",), id="scope"
+    ),
+    pytest.param(
+        "limit/answers.py",
+        _ANY_NETWORK,
+        levels.LOOPBACK,
+        ("ask_for_a_socket_in_a_network_namespace_of_its_own",),
+        id="network",
+    ),
+    pytest.param(
+        "limit/empty.py", _NO_SAFER_BIRTH, levels.LOOPBACK, ("udp4_to_another_host",), id="empty"
+    ),
     *(
         pytest.param(
             "levels.py",
             WITHOUT_ONE_RIGHT.format(position),
             level,
-            _ABSTRACT if right.field == "scoped" else _AIM,
+            _ABSTRACT if right.field == "scoped" else _RETIED if right.ipv6 else _AIM,
             id=f"right-{position}-{level}",
         )
         for position, right in enumerate(levels.RIGHTS)
         # At none a filter refuses connect and bind, too: the TCP rights stand behind it there.
-        for level in (right.at if right.field == "scoped" else right.needed_at)
+        for level in (right.at if right.field == "scoped" or right.ipv6 else right.needed_at)
+        if right.ipv6 is not False  # that one makes a domain: test_loopback.py
     ),
     *(
         pytest.param("limit/landlock.py", WITHOUT_DOMAIN, level, _OUTSIDE, id=f"domain-{level}")

@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from errno import (
+    EACCES,
     EADDRNOTAVAIL,
     ECONNREFUSED,
     EINVAL,
@@ -20,7 +21,19 @@ from errno import (
 )
 from typing import TYPE_CHECKING, Any
 
-from base import ANY, BARE, LOOPBACK, UNSEEN, Held, NotRefusedError, attempt, call
+from base import (
+    ANY,
+    BARE,
+    LOOPBACK,
+    MACHINE,
+    UNSEEN,
+    Held,
+    NotRefusedError,
+    attempt,
+    call,
+    call_i386,
+    low_memory,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -228,6 +241,24 @@ def a_held_socket_tied_anew_by_bind(held: Held) -> None:
     with contextlib.suppress(OSError):
         one.bind(("fe80::1234", 0, 0, held.places["device"]))
     one.connect(tuple(held.places["tcp6"]))
+
+
+if MACHINE == "x86_64":
+    # Its arguments are in memory, so the broker lets it go on: Landlock stands behind.
+    @attempt("beyond", seen="tcp6", at=AT, expect={LOOPBACK: EACCES})
+    def tied_anew_by_the_bind_of_socketcall(held: Held) -> None:
+        one = _made(socket.AF_INET6, STREAM)
+        name = struct.pack("=HHI16sI", socket.AF_INET6, 0, 0, bytes(16), 0)
+        link_local = socket.inet_pton(socket.AF_INET6, "fe80::1234")
+        name = name[:8] + link_local + struct.pack("=I", held.places["device"])
+        where, _area = low_memory(name)
+        words, _words = low_memory(array.array("I", [one.fileno(), where, 28]).tobytes())
+        try:
+            call_i386(102, 2, words)  # SYS_BIND
+        except OSError as error:
+            if error.errno == EACCES:
+                raise
+        one.connect(tuple(held.places["tcp6"]))
 
 
 @attempt("beyond", seen="every6", at=AT, expect={LOOPBACK: EINVAL})
