@@ -154,6 +154,7 @@ def make_attempts(orders: Orders) -> None:
     import acquire  # noqa: F401 - registers its attempts, as the next two do
     import doors  # noqa: F401
     import holding  # noqa: F401
+    import lo  # noqa: F401
     from base import ATTEMPTS, BARE, NONE
     from network import Network
     from subject import UNDOMAINED, Subject, departure

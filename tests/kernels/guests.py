@@ -37,6 +37,21 @@ RAISE = (
     "failed = libc.prlimit64(0, int(sys.argv[1]), (ctypes.c_uint64 * 2)(1, 1), None)\n"
     "print(os.strerror(ctypes.get_errno()) if failed else 'raised')\n"
 )
+# What level loopback gives out: over IPv4, over IPv6, for UDP; and what lies beyond.
+SOCKETS = """
+import errno, socket
+def tried(*kind):
+    try:
+        one = socket.socket(*kind)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "tied" if one.getsockopt(socket.SOL_SOCKET, 62) == 1 else "untied"
+kinds = (2, 1), (10, 1), (2, 2), (10, 2), (2, 1, 262)
+print(*(tried(*kind) for kind in kinds))
+with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_connection(server.getsockname()) as one:
+        print(server.accept()[1] == one.getsockname())
+"""
 FIRST_NEW_LIMIT = 16
 LIMITS = ("cat", "/proc/self/limits")
 
@@ -48,6 +63,8 @@ def commands(kernel: Kernel) -> dict[str, list[str]]:
         "none": ["--allow", "none", "-v", "true"],
         "path": ["--allow", "path", "-v", "true"],
         "unix": ["--allow", "unix", "-v", "true"],
+        "loopback": ["--allow", "loopback", "-v", "true"],
+        "sockets": ["--allow", "loopback", "/usr/bin/python3", "-I", "-S", "-c", SOCKETS],
     }
     if kernel.build:
         number = str(FIRST_NEW_LIMIT + (kernel.rows.index(ROW) if kernel.rlimit else 0))
@@ -147,6 +164,7 @@ class Matrix:
 # --- the table ---
 
 MECHANISMS = {
+    "nonet: broker": "broker",
     "nonet: RLIMIT_NETWORK": "RLIMIT_NETWORK",
     "nonet: seccomp filter": "seccomp",
     "nonet: Landlock domain": "Landlock",
@@ -162,12 +180,14 @@ def cell(matrix: Matrix, kernel: Kernel, asked: str) -> str:
     lines = ended["stderr"].splitlines()
     by = [what for start, what in MECHANISMS.items() if any(x.startswith(start) for x in lines)]
     tightened = any("instead of" in line for line in lines)
-    return f"{'tightened to none' if tightened else 'exact'}: {' + '.join(by)}"
+    alone = any(line.startswith("nonet: refused: TCP over IPv6") for line in lines)
+    how = "tightened to none" if tightened else "exact, without IPv6" if alone else "exact"
+    return f"{how}: {' + '.join(by)}"
 
 
 def table(matrix: Matrix) -> str:
     """Return the matrix as a table in Markdown."""
-    columns = ("default", "none", "path", "unix")
+    columns = ("default", "none", "path", "unix", "loopback")
     rows: list[tuple[str, ...]] = [("kernel", "Landlock ABI", *columns)]
     for kernel in KERNELS:
         abi = f"{kernel.abi or 'none'}{' or later' if kernel.or_later else ''}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from guests import FIRST_NEW_LIMIT, Matrix, table
-from matrix import FALLEN_BACK, KERNELS, NONE, PATH, ROW, UNIX, Kernel
+from matrix import FALLEN_BACK, FIRST_NET_ABI, KERNELS, LOOPBACK, NONE, PATH, ROW, UNIX, Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ def test_the_contracts_table(matrix: Matrix, kernel: Kernel) -> None:
 @every_kernel
 @every_user
 def test_each_level_is_exact_or_refused(matrix: Matrix, kernel: Kernel, user: str) -> None:
-    for level in (NONE, PATH, UNIX):
+    for level in (NONE, PATH, UNIX, LOOPBACK):
         ended = matrix.command(kernel, level, user)
         if level in kernel.exact:
             assert ended["status"] == 0, ended
@@ -81,6 +81,14 @@ def test_the_default_is_exact_or_tightened(matrix: Matrix, kernel: Kernel, user:
         assert "instead of" not in ended["stderr"]
     else:
         assert ended["stderr"].startswith("nonet: level none instead of path: ")
+
+
+@every_kernel
+@every_user
+def test_what_loopback_gives_out(matrix: Matrix, kernel: Kernel, user: str) -> None:
+    ipv6 = "tied" if kernel.abi >= FIRST_NET_ABI else "EAFNOSUPPORT"
+    ended = matrix.command(kernel, "sockets", user)
+    assert ended["stdout"] == f"tied {ipv6} untied untied EPERM\nTrue\n", ended
 
 
 def test_the_table_that_is_kept_is_true(matrix: Matrix) -> None:
@@ -132,7 +140,7 @@ def test_seccomp_alone_on_such_a_kernel(matrix: Matrix, kernel: Kernel, user: st
 def test_another_limit_and_a_broken_one_are_not_believed(
     matrix: Matrix, kernel: Kernel, user: str
 ) -> None:
-    assert kernel.exact == FALLEN_BACK
+    assert kernel.exact == (*FALLEN_BACK, LOOPBACK)
     for name in ("default", "by seccomp", "none"):
         ended = matrix.command(kernel, name, user)
         assert ended["status"] == 0, ended
