@@ -59,11 +59,23 @@ def give(listener: Listener, call_id: int, kind: Kind, owner: int | None = None)
                 tie(one)
             if owner is not None:
                 os.fchown(one.fileno(), owner, -1)
-            listener.give(call_id, one.fileno(), kind.type & _CLOEXEC)
-        finally:
+        except OSError:
             one.close()
+            raise
     except OSError as error:
         refuse(listener, call_id, error.errno or errno.EPERM)
+    else:
+        hand(listener, call_id, one, kind)
+
+
+def hand(listener: Listener, call_id: int, one: _socket.socket, kind: Kind) -> None:
+    """Answer a call with a socket, and close it here."""
+    try:
+        listener.give(call_id, one.fileno(), kind.type & _CLOEXEC)
+    except OSError as error:
+        refuse(listener, call_id, error.errno or errno.EPERM)
+    finally:
+        one.close()
 
 
 def refuse(listener: Listener, call_id: int, error: int) -> None:

@@ -15,8 +15,12 @@ import struct
 from nonet.errors import reason
 from nonet.limit.born import Kind, give
 
+TYPE_CHECKING = False  # as in nonet.limit.filter
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _ORDER = struct.Struct("=QiiiI")
-_READY = b"ready"
+READY = b"ready"
 _MOST = 4096  # bytes in a message
 
 
@@ -38,18 +42,23 @@ class Empty:
         self._orders.send(_ORDER.pack(call_id, kind.family, kind.type, kind.protocol, user))
 
 
-def start() -> Empty | str:
-    """Start the process in a namespace of its own; a text says why there is none."""
+def start(
+    kind: type[Empty] = Empty, serve: Callable[[_socket.socket], None] | None = None
+) -> Empty | str:
+    """Start the process in a namespace of its own; a text says why there is none.
+
+    A report has a `kind` of its own, and another way to `serve`.
+    """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         try:
             ours.close()
-            _serve(theirs)
+            (serve or _serve)(theirs)
         finally:
             os._exit(1)
     theirs.close()
     said = ours.recv(_MOST)
-    return Empty(ours) if said == _READY else said.decode() or "it could not be started"
+    return kind(ours) if said == READY else said.decode() or "it could not be started"
 
 
 def _serve(orders: _socket.socket) -> None:
@@ -63,7 +72,7 @@ def _serve(orders: _socket.socket) -> None:
     except OSError as error:
         orders.send(f"no empty network namespace can be had ({reason(error)})".encode())
         return
-    orders.send(_READY)
+    orders.send(READY)
     fd = kernel.receive_descriptor(orders)
     if fd is None:
         return

@@ -10,6 +10,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import acquire  # noqa: F401 - registers its attempts, as the next three do
+import doors  # noqa: F401
+import holding  # noqa: F401
+import lo  # noqa: F401
 import pytest
 from base import ATTEMPTS
 from conftest import Machine

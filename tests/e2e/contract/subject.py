@@ -106,6 +106,7 @@ class Subject:
         """Make an attempt. Return its answer, what was seen of it, and packets that got out."""
         attempt = ATTEMPTS[name]
         order = {"name": name, "fds": self.holdings[name].fds, "places": self.places}
+        self.world.quieten(bare=self.level == BARE)
         before = self.count(attempt)
         with self.world.network.capture() as packets:
             assert self.process.stdin is not None

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import termios
 import threading
+import time
 import tty
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 IPPROTO_MPTCP = 262
 PYTHON = "/usr/bin/python3"
+
+QUIET = 2.5  # seconds
 
 _VICTIM = """
 import ctypes, os, sys
@@ -88,6 +91,7 @@ class World:
             "device": network.call(network.inside, lambda: socket.if_nametoindex("veth0")),
         }
         self._sockets: list[socket.socket] = []
+        self._stirred = False
         self._bound("tcp4", network.outside, socket.AF_INET, socket.SOCK_STREAM, (OUTSIDE4, 0))
         self._bound("tcp6", network.outside, socket.AF_INET6, socket.SOCK_STREAM, (OUTSIDE6, 0))
         self._bound("udp4", network.outside, socket.AF_INET, socket.SOCK_DGRAM, (OUTSIDE4, 0))
@@ -122,6 +126,12 @@ class World:
                 one.shutdown(socket.SHUT_RDWR)  # close(2) alone leaves accept(2) waiting
             one.close()
         shutil.rmtree(self.directory)
+
+    def quieten(self, *, bare: bool) -> None:
+        """Wait until what controls left behind has been sent: reports of groups, last segments."""
+        if self._stirred and not bare:
+            time.sleep(QUIET)
+        self._stirred = bare
 
     def _bound(self, name: str, namespace: str, family: int, kind: int, address: Any) -> None:  # noqa: ANN401 - an address of any family
         made = self.network.call(namespace, lambda: socket.socket(family, kind))
