@@ -45,13 +45,13 @@ def _parameter(option: Option) -> click.Option:
     return click.Option(
         names,
         type=click.Choice(option.choices) if option.kind == options.CHOICE else _TYPES[option.kind],
-        multiple=option.kind != options.CHOICE,
+        multiple=option.kind not in (options.CHOICE, options.TEXT),
         metavar=option.metavar,
         help=option.help,
     )
 
 
-_TYPES: dict[str, type] = {options.NUMBERS: int, options.GRANT: str}
+_TYPES: dict[str, type] = {options.NUMBERS: int, options.GRANT: str, options.TEXT: str}
 
 
 def _values(argv: tuple[str, ...], **found: Any) -> Values:  # noqa: ANN401 - click's own
@@ -61,7 +61,7 @@ def _values(argv: tuple[str, ...], **found: Any) -> Values:  # noqa: ANN401 - cl
         value = found[f"{option.key}_"]
         if option.kind == options.FLAG and value:
             values.flags.add(option.key)
-        elif option.kind == options.CHOICE and value is not None:
+        elif option.kind in (options.CHOICE, options.TEXT) and value is not None:
             values.choices[option.key] = value
         elif option.kind == options.NUMBERS:
             values.keep += value

@@ -14,17 +14,21 @@ if TYPE_CHECKING:
 
     from nonet.grants import Grant
     from nonet.opening import Opened
+    from nonet.report.eye import Eye
     from nonet.signals import Held
 
 _STANDARD = (0, 1, 2)
-_LAST_DESCRIPTOR = 2**31 - 1
 
 
 class Handover:
     """The descriptors of one launch. Its methods are called in the order they stand in."""
 
     def __init__(
-        self, grants: Sequence[Grant], keep: frozenset[int], environ: Sequence[bytes]
+        self,
+        grants: Sequence[Grant],
+        keep: frozenset[int],
+        environ: Sequence[bytes],
+        eye: Eye | None = None,
     ) -> None:
         """Read what a service manager passed. Raises NonetError where it contradicts itself."""
         self._grants = grants
@@ -33,7 +37,12 @@ class Handover:
         self._opened: list[Opened] = []
         self._signals: Held | None = None
         self._placed: list[telling.Placed] = []
-        self._passed = telling.passed(environ, os.getpid(), kernel.pidfd_id)
+        self._mine: frozenset[int] = frozenset()  # nonet's own, which PROGRAM does not get
+        if eye is None:
+            self._passed = telling.passed(environ, os.getpid(), kernel.pidfd_id)
+        else:  # they were passed to the parent
+            self._passed = telling.passed(environ, eye.nonet, lambda: eye.pidfd_id)
+            self._mine = eye.held
         self._pinned = {fd for grant in grants for fd in grant.fds}
         # What stays open whatever happens to the others, and has to be open.
         self._stays = keep.union(placing.passed(len(self._passed)), _STANDARD) - self._pinned
@@ -52,11 +61,11 @@ class Handover:
 
     def judge(self, level: str, *, close_others: bool, ipv6: bool = True) -> None:
         """Close what is to be closed; refuse what is open-ended. Raises NonetError."""
-        mine = {one.fd for one in self._opened}
+        mine = self._mine.union(one.fd for one in self._opened)
         for fd in sorted(self._stays):
             self._require_open(fd)
         if close_others:
-            _close_others(self._stays | mine)
+            kernel.close_others(self._stays | mine)
             inherited = self._stays
         else:
             inherited = frozenset(held.descriptors()) - mine
@@ -129,10 +138,3 @@ class Handover:
             self._signals.release()
             if isinstance(error, signals.SignalError):
                 os.kill(os.getpid(), error.number)
-
-
-def _close_others(stays: frozenset[int]) -> None:
-    kept = sorted(stays)
-    for low, high in zip([-1, *kept], [*kept, _LAST_DESCRIPTOR], strict=True):
-        if low + 1 < high:  # os.closerange(0, 0) would close everything
-            os.closerange(low + 1, high)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from nonet.grants import Grant
+    from nonet.report.eye import Eye, Wish
 
 
 class Request:
@@ -39,6 +40,7 @@ class Request:
         "keep",
         "level",
         "quiet",
+        "report",
         "verbose",
     )
 
@@ -52,6 +54,7 @@ class Request:
         close_others: bool = False,
         how: str = limit.AUTO,
         explain: str | None = None,
+        report: Wish | None = None,
         quiet: bool = False,
         verbose: bool = False,
     ) -> None:
@@ -62,16 +65,33 @@ class Request:
         self.close_others = close_others
         self.how = how
         self.explain = explain
+        self.report = report
         self.quiet = quiet
         self.verbose = verbose
 
 
 def launch(request: Request) -> NoReturn:
-    """Become PROGRAM, limited. Raises NonetError, and then PROGRAM has not run."""
+    """Become PROGRAM, limited. Raises NonetError, and then PROGRAM has not run.
+
+    With a report a child becomes PROGRAM, and this process stays its parent.
+    """
+    if request.report is None:
+        _become(request, None)
+    from nonet.report import parent
+
+    eye = parent.stay(request.report)
+    try:
+        _become(request, eye)
+    except BaseException:
+        eye.fail()
+        raise
+
+
+def _become(request: Request, eye: Eye | None) -> NoReturn:
     environ = program.environment()
     path = program.find(request.argv[0], environ)
-    the_limit = limit.prepare(request.level, request.how)
-    handover = Handover(request.grants, request.keep, environ)
+    the_limit = limit.prepare(request.level, request.how, eye)
+    handover = Handover(request.grants, request.keep, environ, eye)
     try:
         handover.open(tie=the_limit.level == LOOPBACK)
         handover.judge(the_limit.level, close_others=request.close_others, ipv6=the_limit.ipv6)

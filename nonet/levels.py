@@ -191,6 +191,10 @@ class Rule:
         self.answer = answer
         self.undomained = undomained
 
+    def asking(self) -> Rule:
+        """Return the rule that asks in the place of refusing."""
+        return Rule(self.row, self.call, *self.when, at=self.at, answer=self.answer and ASK)
+
 
 # include/linux/socket.h, include/linux/net.h
 _AF_UNIX = 1
@@ -292,6 +296,16 @@ RULES = (
     Rule("outside-process", "ptrace", Test(0, _PTRACE_SEIZE), at=_UNDOMAINED, undomained=True),
     Rule("outside-process", "process_vm_writev", at=_UNDOMAINED, undomained=True),
     Rule("outside-process", "pidfd_getfd", at=_UNDOMAINED, undomained=True),
+)
+
+
+# Where there is a report: what the filter lets pass, and Landlock or the namespace of a
+# socket that was born to be watched refuses.
+WATCHED = (
+    Rule("held-aim", "connect", at=_HELD_BY_LANDLOCK, answer=ASK),
+    Rule("held-aim", "bind", at=_HELD_BY_LANDLOCK, answer=ASK),
+    Rule("held-relisten", "listen", at=_HELD_BY_LANDLOCK, answer=ASK),
+    Rule("held-aim", "sendto", Test(4, 0, mask=POINTER, equal=False), at=LEVELS[1:], answer=ASK),
 )
 
 

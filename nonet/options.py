@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from nonet.grants import Grant
+    from nonet.report.eye import Wish
 
 SYNOPSIS = "nonet [OPTIONS] [--] PROGRAM [ARGUMENT]..."
 _MAX_DESCRIPTOR = 2**31 - 1
 
-FLAG, CHOICE, NUMBERS, GRANT = "flag", "choice", "numbers", "grant"
+FLAG, CHOICE, TEXT, NUMBERS, GRANT = "flag", "choice", "text", "numbers", "grant"
 
 
 class Option:
@@ -79,6 +80,14 @@ OPTIONS = (
     ),
     Option(("--explain",), FLAG, "Say what would be opened, handed over, refused; run nothing."),
     Option(("--json",), FLAG, "With --explain: say it as JSON."),
+    Option(("--report",), FLAG, "Stay, and say at the end what was refused."),
+    Option(
+        ("--report-file",),
+        TEXT,
+        "Write what is refused to FILE as it happens, as JSON lines.",
+        metavar="FILE",
+    ),
+    Option(("--fail-on-attempt",), FLAG, "Exit 123 if anything was refused and PROGRAM exited 0."),
     Option(("-q", "--quiet"), FLAG, "Do not say that the level was tightened."),
     Option(("-v", "--verbose"), FLAG, "Say what enforces the level."),
 )
@@ -148,6 +157,9 @@ def _take(values: Values, option: Option, text: str) -> bool:
     elif option.kind == CHOICE:
         values.choices[option.key] = text
         return text in option.choices
+    elif option.kind == TEXT:
+        values.choices[option.key] = text
+        return bool(text)
     elif option.kind == NUMBERS:
         if not (text.isascii() and text.isdigit()):
             return False
@@ -166,6 +178,7 @@ def request(values: Values) -> Request:
     for fd in values.keep:
         if not 0 <= fd <= _MAX_DESCRIPTOR:
             raise UsageError(f"keep descriptor {fd}", "there is no such number")
+    wanted = {"report", "fail_on_attempt"} & values.flags or "report_file" in values.choices
     explained = "json" if "json" in values.flags else "text"
     return Request(
         [os.fsencode(word) for word in values.argv],
@@ -175,8 +188,20 @@ def request(values: Values) -> Request:
         close_others="close_others" in values.flags,
         how=values.choices.get("limit", HOW[0]),
         explain=explained if "explain" in values.flags else None,
+        report=_wish(values) if wanted else None,
         quiet="quiet" in values.flags,
         verbose="verbose" in values.flags,
+    )
+
+
+def _wish(values: Values) -> Wish:
+    from nonet.report.eye import Wish
+
+    file = values.choices.get("report_file")
+    return Wish(
+        summary="report" in values.flags,
+        file=None if file is None else os.fsencode(file),
+        fail="fail_on_attempt" in values.flags,
     )
 
 

@@ -206,6 +206,17 @@ def pidfd_id() -> int | None:
         os.close(fd)
 
 
+_LAST_DESCRIPTOR = 2**31 - 1
+
+
+def close_others(stays: frozenset[int]) -> None:
+    """Close every descriptor but those (close_range(2))."""
+    kept = sorted(stays)
+    for low, high in zip([-1, *kept], [*kept, _LAST_DESCRIPTOR], strict=True):
+        if low + 1 < high:  # os.closerange(0, 0) would close everything
+            os.closerange(low + 1, high)
+
+
 # --- becoming PROGRAM ---
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import _socket
 import ctypes
 import errno
 import fcntl
@@ -10,11 +11,7 @@ import os
 import select
 import struct
 
-from nonet.kernel import SOL_SOCKET, checked, libc, seccomp_set_mode_filter
-
-TYPE_CHECKING = False  # typing costs more to import than this module does
-if TYPE_CHECKING:
-    import _socket
+from nonet.kernel import LO, SOL_SOCKET, calls, checked, libc, seccomp_set_mode_filter
 
 # include/uapi/linux/seccomp.h; ioctl numbers of x86 and ARM
 _RECV, _SEND, _ID_VALID, _ADDFD, _SET_FLAGS = (
@@ -30,25 +27,9 @@ _CONTINUE = 1 << 0  # SECCOMP_USER_NOTIF_FLAG_CONTINUE, since 5.5
 _ADDFD_SEND = 1 << 1  # SECCOMP_ADDFD_FLAG_SEND, since 5.14
 _SYNC_WAKE_UP = 1 << 0  # SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, since 6.6
 _NOTIF = struct.Struct("=QIIiIQ6Q")  # struct seccomp_notif
+_DATA = 16  # where struct seccomp_data begins in it
 _RESP = struct.Struct("=QqiI")  # struct seccomp_notif_resp
 _NEW_FD = struct.Struct("=QIIII")  # struct seccomp_notif_addfd
-
-# AUDIT_ARCH_* (include/uapi/linux/audit.h), and the numbers of the calls a broker is asked.
-_X86_64, _I386, _AARCH64, _ARM = 0xC000_003E, 0x4000_0003, 0xC000_00B7, 0x4000_0028
-_OTHER_USER = "another user"
-_CALLS_32 = dict.fromkeys((23, 70, 164, 138, 213, 203, 208, 215), _OTHER_USER)
-CALLS = {
-    _X86_64: {
-        41: "socket", 42: "connect", 49: "bind",
-        **dict.fromkeys((105, 113, 117, 122), _OTHER_USER),
-    },
-    _I386: {359: "socket", 362: "connect", 361: "bind", 102: "socketcall", **_CALLS_32},
-    _AARCH64: {
-        198: "socket", 203: "connect", 200: "bind",
-        **dict.fromkeys((146, 145, 147, 151), _OTHER_USER),
-    },
-    _ARM: {281: "socket", 283: "connect", 282: "bind", **_CALLS_32},
-}  # fmt: skip
 
 
 def new_listener(number: int, code: bytes) -> int:
@@ -68,14 +49,15 @@ class Call:
     """A system call that waits for an answer: who makes it, its name and its arguments.
 
     `thread` is the thread's number in the broker's PID namespace. `name` is None for a call
-    that no broker knows.
+    that no broker knows. `data` is struct seccomp_data, as a filter sees the call.
     """
 
-    __slots__ = ("args", "id", "name", "thread")
+    __slots__ = ("args", "data", "id", "name", "thread")
 
-    def __init__(self, found: tuple[int, ...]) -> None:
-        self.id, self.thread, _, number, arch, _, *self.args = found
-        self.name = CALLS.get(arch, {}).get(number)
+    def __init__(self, found: bytes) -> None:
+        self.id, self.thread, _, number, arch, _, *self.args = _NOTIF.unpack(found)
+        self.name = calls.NAMES.get(arch, {}).get(number)
+        self.data = found[_DATA:]
 
 
 class Listener:
@@ -91,6 +73,10 @@ class Listener:
         except OSError:
             return  # before 6.6
 
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        return self._fd
+
     def wait(self) -> bool:
         """Wait for a call. Return whether there can be any: not after the last process's end."""
         ((_, events),) = self._poll.poll()
@@ -103,7 +89,7 @@ class Listener:
             fcntl.ioctl(self._fd, _RECV, self._buffer)
         except (FileNotFoundError, InterruptedError):
             return None
-        return Call(_NOTIF.unpack(self._buffer))
+        return Call(bytes(self._buffer))
 
     def refuse(self, call_id: int, error: int) -> None:
         """Let a call fail with an errno. Raises OSError (ENOENT: nobody waits for it)."""
@@ -136,6 +122,11 @@ class Listener:
 def bind(fd: int, address: bytes) -> None:
     """bind(2), the address byte for byte. Raises OSError."""
     checked(libc.bind(fd, address, ctypes.c_uint(len(address))))
+
+
+def connect(fd: int, address: bytes) -> None:
+    """connect(2), the address byte for byte. Raises OSError."""
+    checked(libc.connect(fd, address, ctypes.c_uint(len(address))))
 
 
 # --- a look into another process ---
@@ -204,7 +195,9 @@ def receive_descriptor(way: _socket.socket) -> int | None:
 # --- namespaces ---
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x1000_0000, 0x4000_0000
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # include/uapi/linux/sockios.h, if.h
+# include/uapi/linux/sockios.h, if.h
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C
+_IFF_UP = 1
 _SO_NETNS_COOKIE = 71  # since 5.14
 
 
@@ -233,6 +226,19 @@ def set_up_lo(one: _socket.socket) -> None:
     (flags,) = struct.unpack_from("=H", request, 16)
     struct.pack_into("=H", request, 16, flags | _IFF_UP)
     fcntl.ioctl(one.fileno(), _SIOCSIFFLAGS, request)
+
+
+def add_address(fd: int, family: int, host: str, number: int) -> None:
+    """Add an address to lo in the namespace of a socket, the `number`th. Raises OSError."""
+    packed = _socket.inet_pton(family, host)
+    if family == _socket.AF_INET6:
+        # struct in6_ifreq: address, length of the prefix, interface
+        fcntl.ioctl(fd, _SIOCSIFADDR, packed + struct.pack("=Ii", 128, LO))
+        return
+    name = f"lo:{number}".encode().ljust(16, b"\0")  # struct ifreq, with struct sockaddr_in
+    for request, value in ((_SIOCSIFADDR, packed), (_SIOCSIFNETMASK, b"\xff" * 4)):
+        address = struct.pack("=HH", family, 0) + value
+        fcntl.ioctl(fd, request, (name + address).ljust(40, b"\0"))
 
 
 # --- processes ---

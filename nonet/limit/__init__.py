@@ -15,7 +15,8 @@ from nonet.limit import landlock, rlimit
 
 TYPE_CHECKING = False  # as in nonet.limit.filter
 if TYPE_CHECKING:
-    from nonet.limit.loopback import Loopback
+    from nonet.limit.loopback import Served
+    from nonet.report.eye import Eye
 
 AUTO, RLIMIT, SECCOMP = "auto", "rlimit", "seccomp"
 HOW = (AUTO, RLIMIT, SECCOMP)
@@ -25,7 +26,14 @@ class Limit:
     """A level, and everything it takes to enforce it, ready to be put on."""
 
     __slots__ = (
-        "filter", "ipv6", "landlock", "level", "loopback", "rlimit", "ruleset", "tightened",
+        "filter",
+        "ipv6",
+        "landlock",
+        "level",
+        "rlimit",
+        "ruleset",
+        "served",
+        "tightened",
     )  # fmt: skip
 
     def __init__(
@@ -35,15 +43,15 @@ class Limit:
         landlock_: landlock.Landlock,
         tightened: str | None,
         rlimit_: int | None = None,
-        loopback: Loopback | None = None,
+        served: Served | None = None,
     ) -> None:
         self.level = level
         self.filter = filter_
         self.landlock = landlock_
         self.tightened = tightened  # why this is not the default level
         self.rlimit = rlimit_  # the number of RLIMIT_NETWORK, where it enforces
-        self.loopback = loopback
-        self.ipv6 = loopback is None or not loopback.ipv6  # whether IPv6 sockets stay tied to lo
+        self.served = served
+        self.ipv6 = served is None or not served.ipv6  # whether IPv6 sockets stay tied to lo
         self.ruleset = None
         if landlock_.usable:
             self.ruleset = landlock.ruleset(level, landlock_.abi, ipv6=self.ipv6)
@@ -70,8 +78,8 @@ class Limit:
             hint = (
                 "an outer sandbox may forbid seccomp(2), or the kernel lack CONFIG_SECCOMP_FILTER"
             )
-            if self.loopback is not None:
-                self.loopback.install(self.filter.number, self.filter.code)
+            if self.served is not None:
+                self.served.install(self.filter.number, self.filter.code)
             else:
                 kernel.seccomp_set_mode_filter(self.filter.number, self.filter.code)
         except OSError as error:
@@ -85,8 +93,8 @@ class Limit:
         lines += [
             f"seccomp filter: {len(self.filter.code) // 8} instructions, {self.filter.source}",
         ]
-        if self.loopback is not None:
-            lines += self.loopback.describe()
+        if self.served is not None:
+            lines += self.served.describe()
         if self.ruleset is None:
             lines += [
                 f"no Landlock domain: {self.landlock.why}",
@@ -156,35 +164,47 @@ def find_rlimit(asked: str | None, how: str) -> int | None:
     return None
 
 
-def prepare(asked: str | None, how: str = AUTO) -> Limit:
-    """Find out what this machine has and get everything ready. Raises CannotEnforceError."""
+def prepare(asked: str | None, how: str = AUTO, eye: Eye | None = None) -> Limit:
+    """Find out what this machine has and get everything ready. Raises CannotEnforceError.
+
+    With a report (`eye`) the filter and the domain enforce: RLIMIT_NETWORK tells nobody.
+    """
     found = landlock.probe()
+    if eye is not None:
+        if how == RLIMIT:
+            raise CannotEnforceError("report attempts", "RLIMIT_NETWORK tells nobody of them")
+        how = SECCOMP
     number = find_rlimit(asked, how)
     serves = number is not None
     if asked not in (None, levels.PATH) and how == AUTO and found.abi < levels.abi_needed(asked):
         serves = find_rlimit(levels.PATH, how) is not None  # for the hint alone
     level, tightened = choose(asked, found, by_rlimit=serves)
     more = levels.raising(number) if number is not None and _may_raise() else ()
-    loopback = _loopback(found) if level == levels.LOOPBACK else None
+    machine = os.uname().machine
+    served = None
+    if level == levels.LOOPBACK or eye is not None:
+        served = _serve(level, machine, found, eye)
     code = seccomp.load(
-        os.uname().machine,
+        machine,
         level,
         domain=found.usable,
-        inner=loopback is not None and loopback.inner,
+        inner=served is not None and served.inner,
+        report=eye is not None,
         more=more,
     )
-    return Limit(level, code, found, tightened, number, loopback)
+    return Limit(level, code, found, tightened, number, served)
 
 
-def _loopback(found: landlock.Landlock) -> Loopback:
+def _serve(level: str, machine: str, found: landlock.Landlock, eye: Eye | None) -> Served:
     from nonet.limit import loopback
 
-    family = seccomp.family(os.uname().machine)
+    family = seccomp.family(machine)
     if family is None:
-        raise CannotEnforceError(
-            f"enforce level {levels.LOOPBACK}", f"there is no broker for {os.uname().machine}"
-        )
-    return loopback.prepare(family, kernel.seccomp_number(family), found.abi)
+        what = f"enforce level {level}" if eye is None else "report attempts"
+        raise CannotEnforceError(what, f"there is no broker for {machine}")
+    plain = b"" if eye is None else seccomp.load(machine, level, domain=found.usable).code
+    number = kernel.seccomp_number(family)
+    return loopback.prepare(level, family, number, found.abi, eye, plain)
 
 
 def _may_raise() -> bool:

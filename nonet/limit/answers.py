@@ -14,10 +14,13 @@ import sys
 
 from nonet import kernel
 from nonet.kernel import broker as look
+from nonet.kernel.calls import CHANGING_USER
 from nonet.limit.born import DGRAM, STREAM, Kind, give, refuse, signed
 
 TYPE_CHECKING = False  # as in nonet.limit.filter
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nonet.kernel.broker import Call, Listener
     from nonet.limit.empty import Empty
 
@@ -43,13 +46,14 @@ class Answers:
         self._ipv6 = ipv6
         self._network = _network("self")
         self._user = os.geteuid()
+        self.on_refusal: Callable[[Call, int], None] | None = None
         self._others = False  # whether a caller may have become another user
         self._by_name = {
             "socket": self._socket,
             "connect": self._connect,
             "bind": self._bind,
             "socketcall": self._socketcall,
-            "another user": self._another_user,
+            **dict.fromkeys(CHANGING_USER, self._another_user),
         }
 
     def answer(self, call: Call) -> None:
@@ -63,13 +67,18 @@ class Answers:
         kind = Kind(*(signed(word) for word in call.args[:3]))
         error = self._refusal(kind, call)
         if error:
-            refuse(self._listener, call.id, error)
+            self._refuse(call, error)
             return
         owner = self._owner(call) if self._others else None
         if kind.base == DGRAM and self._empty is not None:
             self._empty.order(call.id, kind, owner)
         else:
             give(self._listener, call.id, kind, owner)
+
+    def _refuse(self, call: Call, error: int) -> None:
+        if self.on_refusal is not None:
+            self.on_refusal(call, error)  # the report's
+        refuse(self._listener, call.id, error)
 
     def _refusal(self, kind: Kind, call: Call) -> int:
         if kind.base is None or (kind.base == DGRAM and self._empty is None):
@@ -89,14 +98,14 @@ class Answers:
 
     def _socketcall(self, call: Call) -> None:
         if call.args[0] == 1:  # SYS_SOCKET; its arguments are in memory
-            refuse(self._listener, call.id, errno.EPERM)
+            self._refuse(call, errno.EPERM)
         else:
             self._listener.go_on(call.id)
 
     # The kernel alone would let the packets vanish on lo, and the caller wait.
     def _connect(self, call: Call) -> None:
         if self._is_beyond(call):
-            refuse(self._listener, call.id, errno.ENETUNREACH)
+            self._refuse(call, errno.ENETUNREACH)
         else:
             self._listener.go_on(call.id)
 

@@ -15,6 +15,7 @@ import errno
 import os
 from contextlib import suppress
 
+from nonet import kernel
 from nonet.errors import reason
 from nonet.kernel import broker as look
 from nonet.limit import born, empty
@@ -24,9 +25,11 @@ TYPE_CHECKING = False  # as in nonet.limit.filter
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from nonet.report.eye import Eye
+
 _MOST = 4096  # bytes in a message
-_LAST_DESCRIPTOR = 2**31 - 1
 _ALLOW_ALL = bytes.fromhex("060000000000ff7f")  # BPF_RET, SECCOMP_RET_ALLOW
+_IPV6, _IPV4, _NONE = b"6", b"4", b"0"  # what TCP a broker gives out
 _TRIED, _ANSWERS, _TAKEN = b"tried", b"answers", b"taken"
 
 
@@ -45,9 +48,12 @@ class Started:
         self.look = look
         self.udp = udp
 
-    def take(self, listener: int, *, ipv6: bool) -> None:
-        """Hand over the listener, and close it here. Raises OSError if nobody takes it."""
-        self.way.send(b"6" if ipv6 else b"4")
+    def take(self, listener: int, *, ipv6: bool | None) -> None:
+        """Hand over the listener, and close it here. Raises OSError if nobody takes it.
+
+        `ipv6` is None where no TCP sockets are given out at all.
+        """
+        self.way.send(_NONE if ipv6 is None else _IPV6 if ipv6 else _IPV4)
         look.send_descriptor(self.way, listener)
         os.close(listener)
         if self.way.recv(_MOST) != _TAKEN:
@@ -55,10 +61,10 @@ class Started:
         self.way.close()
 
 
-def start(machine: str, seccomp: int) -> Started:
+def start(machine: str, seccomp: int, eye: Eye | None = None, plain: bytes = b"") -> Started:
     """Start a broker, and try out a filter with a listener. Raises OSError.
 
-    `seccomp` is the number of that call.
+    `seccomp` is the number of that call. With a report, `plain` is the filter without.
     """
     import prctl
 
@@ -67,12 +73,12 @@ def start(machine: str, seccomp: int) -> Started:
     # A process that adopts orphans would adopt the broker, and PROGRAM's wait(2) find it.
     adopts = nonet == 1 or bool(prctl.get_child_subreaper())
     if adopts and look.fork_unwaited(machine) == 0:
-        _serve(theirs, nonet, ours.fileno())
+        _serve(theirs, nonet, ours.fileno(), eye, plain)
     pid = os.fork()
     if pid == 0:
         try:
             if not adopts and os.fork() == 0:
-                _serve(theirs, nonet, ours.fileno())
+                _serve(theirs, nonet, ours.fileno(), eye, plain)
             theirs.send(b"%s %d" % (_TRIED, _try_listener(seccomp, ours.fileno())))
         finally:
             os._exit(0)
@@ -104,12 +110,13 @@ def _try_listener(seccomp: int, fd: int) -> int:
     return errno.EINVAL
 
 
-def _serve(way: _socket.socket, nonet: int, fd: int) -> NoReturn:
+def _serve(way: _socket.socket, nonet: int, fd: int, eye: Eye | None, plain: bytes) -> NoReturn:
     """Be the broker, and end. `fd` is a descriptor that nonet has, to look at."""
     try:
-        way = _apart(way)
+        stays = frozenset({way.fileno()})
+        _leave(stays if eye is None else stays | eye.broker_holds)
         failure = _failure()
-        apart = empty.start()
+        apart = _start_apart(eye)
         udp = apart if isinstance(apart, str) else ""
         way.send(b"%s %s" % (_ANSWERS, "\n".join([failure, _sees(nonet, fd), udp]).encode()))
         ipv6 = way.recv(_MOST)
@@ -117,24 +124,45 @@ def _serve(way: _socket.socket, nonet: int, fd: int) -> NoReturn:
         if listener is not None:
             if not isinstance(apart, str):
                 apart.hand(listener)
-            _answer(listener, way, None if isinstance(apart, str) else apart, ipv6=ipv6 == b"6")
+            way.send(_TAKEN)
+            way.close()
+            _answer(look.Listener(listener), apart, ipv6, eye, plain)
     finally:
         os._exit(0)
 
 
-def _answer(fd: int, way: _socket.socket, apart: empty.Empty | None, *, ipv6: bool) -> None:
-    listener = look.Listener(fd)
-    answers = Answers(listener, apart, ipv6=ipv6)
-    way.send(_TAKEN)
-    way.close()
+def _start_apart(eye: Eye | None) -> empty.Empty | str:
+    if eye is None:
+        return empty.start()
+    from nonet.report import apart
+
+    return empty.start(apart.Apart, apart.serve)
+
+
+def _answer(
+    listener: look.Listener,
+    apart: empty.Empty | str,
+    ipv6: bytes,
+    eye: Eye | None,
+    plain: bytes,
+) -> None:
+    if eye is not None:
+        from nonet.report import loop
+        from nonet.report.apart import Apart
+
+        there = apart if isinstance(apart, Apart) else None
+        wanted = None if ipv6 == _NONE else ipv6 == _IPV6
+        loop.Loop(listener, plain, there, eye, ipv6=wanted).run()
+        return
+    answers = Answers(listener, None if isinstance(apart, str) else apart, ipv6=ipv6 == _IPV6)
     while listener.wait():
         call = listener.receive()
         if call is not None:
             answers.answer(call)
 
 
-def _apart(way: _socket.socket) -> _socket.socket:
-    """Leave the terminal, and everything that is held, to nonet. Return the way to it."""
+def _leave(stays: frozenset[int]) -> None:
+    """Leave the terminal, and every descriptor but those, to nonet."""
     import prctl
 
     os.setsid()
@@ -143,12 +171,10 @@ def _apart(way: _socket.socket) -> _socket.socket:
             _signal.signal(number, _signal.SIG_IGN)
         except (OSError, ValueError):
             continue  # SIGKILL and SIGSTOP
-    os.dup2(way.detach(), 0)
-    os.closerange(1, _LAST_DESCRIPTOR)
+    kernel.close_others(stays)
     os.chdir("/")
     prctl.set_dumpable(0)  # out of reach of the user's other processes, without Landlock too
     prctl.set_name("nonet-broker")
-    return _socket.socket(fileno=0)
 
 
 def _failure() -> str:

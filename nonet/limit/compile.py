@@ -35,18 +35,22 @@ SOCKETCALL = {
 }
 
 
-def rules(level: str, *, domain: bool, inner: bool = False) -> list[levels.Rule]:
+def rules(
+    level: str, *, domain: bool, inner: bool = False, report: bool = False
+) -> list[levels.Rule]:
     """Return the rules of a level, with or without a Landlock domain beside the filter.
 
-    `inner`: inside a limit of the same level, whose broker goes on answering.
+    `inner`: inside a limit of the same level, whose broker goes on answering. `report`:
+    what would be refused asks instead.
     """
-    return [
+    chosen = [
         rule
-        for rule in levels.RULES
+        for rule in levels.RULES + (levels.WATCHED if report else ())
         if level in rule.at
         and not (rule.undomained and domain)
         and not (rule.answer == levels.ASK and inner)
     ]
+    return [rule.asking() for rule in chosen] if report else chosen
 
 
 def compile_rules(machine: str | None, chosen: Sequence[levels.Rule]) -> bytes:

@@ -45,17 +45,18 @@ def load(
     *,
     domain: bool,
     inner: bool = False,
+    report: bool = False,
     more: Sequence[levels.Rule] = (),
 ) -> Filter:
     """Return the filter for a machine as uname(2) names it, with `more` rules than the level's.
 
-    `inner` is as in compile.rules().
+    `inner` and `report` are as in compile.rules().
 
     Raises CannotEnforceError if there is none to be had.
     """
     known = family(machine)
     if known and not more:
-        shipped = path(known, level, domain=domain, inner=inner)
+        shipped = path(known, level, domain=domain, inner=inner, report=report)
         try:
             with open(shipped, "rb") as file:
                 code = file.read()
@@ -76,7 +77,7 @@ def load(
 
         return Filter(
             compiler.compile_rules(
-                known, [*compiler.rules(level, domain=domain, inner=inner), *more]
+                known, [*compiler.rules(level, domain=domain, inner=inner, report=report), *more]
             ),
             "compiled by pyseccomp",
             pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "seccomp"),
@@ -94,7 +95,9 @@ def family(machine: str) -> str | None:
     return next((known for known, names in MACHINES.items() if machine in names), None)
 
 
-def path(machine: str, level: str, *, domain: bool, inner: bool = False) -> str:
+def path(
+    machine: str, level: str, *, domain: bool, inner: bool = False, report: bool = False
+) -> str:
     """Return where the shipped filter of a level stands, with or without a Landlock domain."""
-    kind = ("" if domain else "-undomained") + ("-inner" if inner else "")
+    kind = ("" if domain else "-undomained") + ("-inner" if inner else "-report" if report else "")
     return os.path.join(FILTERS, f"{machine}-{level}{kind}.bpf")

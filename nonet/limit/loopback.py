@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Level loopback: a broker that makes sockets confined, or the one of a limit around this one."""
+"""What a broker serves: level loopback, and the report.
+
+Inside a limit of level loopback it is the broker of the limit around this one.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,10 @@ from nonet.kernel import broker as look
 from nonet.levels import LOOPBACK
 from nonet.limit import broker
 
+TYPE_CHECKING = False  # as in nonet.limit.filter
+if TYPE_CHECKING:
+    from nonet.report.eye import Eye
+
 _FIRST_NET_ABI = 4  # Landlock holds TCP sockets to their addresses from here on
 _LINK_LOCAL = ("fe80::1", 0, 0, kernel.LO + 1)
 _HINTS = {
@@ -23,16 +30,26 @@ _HINTS = {
 _TOO_OLD = "Linux 5.14 or later"
 
 
-class Loopback:
-    """What serves the level here. Texts say why something cannot be had, or nothing.
+class Served:
+    """What a broker does for a limit. Texts say why something cannot be had, or nothing.
 
     `inner`: a limit around this one has the same level, and its broker goes on answering.
     """
 
-    __slots__ = ("_started", "inner", "ipv6", "udp")
+    __slots__ = ("_gives", "_report", "_started", "inner", "ipv6", "udp")
 
-    def __init__(self, ipv6: str, udp: str, started: broker.Started | None = None) -> None:
+    def __init__(
+        self,
+        ipv6: str,
+        udp: str,
+        started: broker.Started | None = None,
+        *,
+        gives: bool = True,
+        report: bool = False,
+    ) -> None:
         self.ipv6 = ipv6
+        self._gives = gives
+        self._report = report
         self.udp = udp
         self.inner = started is None
         self._started = started
@@ -42,11 +59,17 @@ class Loopback:
         if self._started is None:
             kernel.seccomp_set_mode_filter(seccomp, code)
         else:
-            self._started.take(look.new_listener(seccomp, code), ipv6=not self.ipv6)
+            listener = look.new_listener(seccomp, code)
+            self._started.take(listener, ipv6=not self.ipv6 if self._gives else None)
 
     def describe(self) -> list[str]:
         """Return what it serves, a line each."""
+        bait = f": at socket(2), where {self.udp}" if self.udp else ""
+        lines = [f"report: by a broker{bait}"] if self._report else []
+        if not self._gives:
+            return lines
         return [
+            *lines,
             "broker: that of the limit around this one"
             if self.inner
             else "broker: makes sockets in the place of the program",
@@ -55,21 +78,31 @@ class Loopback:
         ]
 
 
-def prepare(machine: str, seccomp: int, abi: int) -> Loopback:
+def prepare(
+    level: str,
+    machine: str,
+    seccomp: int,
+    abi: int,
+    eye: Eye | None = None,
+    plain: bytes = b"",
+) -> Served:
     """Start a broker, or find that one answers already. Raises CannotEnforceError.
 
     `machine` is a key of filter.MACHINES, `seccomp` the number of that call, `abi` that of
-    Landlock.
+    Landlock. With a report, `plain` is the filter without.
     """
-    around = _around()
+    gives = level == LOOPBACK
+    what = f"enforce level {level}" if eye is None else "report attempts"
+    around = _around() if gives else None
     if around is not None:
+        if eye is not None:
+            raise CannotEnforceError(what, "the broker of the limit around this one is asked")
         return around
-    what = f"enforce level {LOOPBACK}"
     try:
-        started = broker.start(machine, seccomp)
+        started = broker.start(machine, seccomp, eye, plain)
     except OSError as error:
         raise CannotEnforceError(what, f"no broker can be started: {reason(error)}") from error
-    if started.failure:
+    if gives and started.failure:
         raise CannotEnforceError(what, started.failure)
     if started.tried:
         number = started.tried
@@ -78,10 +111,10 @@ def prepare(machine: str, seccomp: int, abi: int) -> Loopback:
     ipv6 = started.look
     if not ipv6 and abi < _FIRST_NET_ABI:
         ipv6 = f"bind(2) could untie it from lo, which takes Landlock ABI {_FIRST_NET_ABI} to stop"
-    return Loopback(ipv6, started.udp, started)
+    return Served(ipv6 if gives else "", started.udp, started, gives=gives, report=eye is not None)
 
 
-def _around() -> Loopback | None:
+def _around() -> Served | None:
     """Return what a limit of the same level around this one serves, found by trying."""
     try:
         one = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
@@ -96,7 +129,7 @@ def _around() -> Loopback | None:
         ipv6 = _ipv6_around()
     finally:
         one.close()
-    return None if udp is None or ipv6 is None else Loopback(ipv6, udp)
+    return None if udp is None or ipv6 is None else Served(ipv6, udp)
 
 
 def _udp_around(tcp: _socket.socket) -> str | None:

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def variants() -> Iterator[tuple[str, str, bool, bool]]:
-    """Yield (machine, level, domain, inner) of every shipped filter.
+PLAIN, INNER, REPORT = "plain", "inner", "report"
+
+
+def variants() -> Iterator[tuple[str, str, bool, str]]:
+    """Yield (machine, level, domain, kind) of every shipped filter.
 
     Without a domain only levels that need nothing of Landlock can be had, and the one
     that RLIMIT_NETWORK serves.
@@ -24,12 +27,14 @@ def variants() -> Iterator[tuple[str, str, bool, bool]]:
             if not levels.abi_needed(level) or level == levels.PATH:
                 domains.append(False)
             for domain in domains:
-                yield machine, level, domain, False
+                yield machine, level, domain, PLAIN
+                yield machine, level, domain, REPORT
                 if level == levels.LOOPBACK:
-                    yield machine, level, domain, True
+                    yield machine, level, domain, INNER
 
 
 if __name__ == "__main__":
-    for machine, level, domain, inner in variants():
-        with open(shipped.path(machine, level, domain=domain, inner=inner), "wb") as file:
-            file.write(compile_rules(machine, rules(level, domain=domain, inner=inner)))
+    for machine, level, domain, kind in variants():
+        special = {"inner": kind == INNER, "report": kind == REPORT}
+        with open(shipped.path(machine, level, domain=domain, **special), "wb") as file:
+            file.write(compile_rules(machine, rules(level, domain=domain, **special)))

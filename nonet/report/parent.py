@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""nonet as the parent of PROGRAM: it passes on signals, stops and statuses, then reports."""
+
+from __future__ import annotations
+
+import _signal  # the signal module costs more to import than this one
+import _socket
+import os
+import resource
+import stat
+import sys
+
+from nonet import kernel
+from nonet.errors import FAILED, NonetError, quote, reason, say
+from nonet.report.eye import Eye
+
+TYPE_CHECKING = False  # as in nonet.limit.filter
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from nonet.report.eye import Wish
+
+ATTEMPTED = 123  # something was refused, and PROGRAM itself exited 0
+_FROM_KERNEL = 128  # SI_KERNEL (sigaction(2)): of the terminal, which tells PROGRAM as well
+_TERMINAL = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
+_MOST = 65536
+
+
+def stay(wish: Wish) -> Eye:
+    """Stay as the parent, and return in a child that is to become PROGRAM. Raises NonetError."""
+    file = None if wish.file is None else _open(wish.file)
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    told, failed = os.pipe()
+    every = _signal.valid_signals()
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, every)
+    eye = Eye(os.getpid(), kernel.pidfd_id(), theirs, file, failed)
+    child = os.fork()
+    if child:
+        _watch(child, ours, told, wish)
+    ours.close()
+    os.close(told)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+    return eye
+
+
+def _open(path: bytes) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOCTTY
+    try:
+        fd = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise NonetError(f"open {quote(path)}", reason(error)) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.set_blocking(fd, False)
+    return fd
+
+
+def _watch(child: int, control: _socket.socket, told: int, wish: Wish) -> NoReturn:
+    """Be the parent, to the end."""
+    nothing = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1):
+        os.dup2(nothing, fd)  # a pipe that PROGRAM closes is closed
+    kernel.close_others(frozenset({0, 1, 2, control.fileno(), told}))
+    status = _wait(child)
+    if not os.read(told, 1):  # nobody has written, and it is closed: PROGRAM did run
+        status = _report(control, status, wish)
+    if status < 0:
+        _die(-status)
+    os._exit(status)
+
+
+def _wait(child: int) -> int:
+    """Return the status of PROGRAM, or less than 0: the signal it died of.
+
+    Signals for nonet are passed on, and where PROGRAM stops, nonet does.
+    """
+    every = _signal.valid_signals()
+    while True:
+        found = _signal.sigwaitinfo(every)
+        number = found.si_signo
+        if number == _signal.SIGCHLD:
+            status = _reap(child)
+            if status is not None:
+                return status
+        elif number not in _TERMINAL and found.si_code != _FROM_KERNEL:
+            os.kill(child, number)
+
+
+def _reap(child: int) -> int | None:
+    ended = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        if pid != child:
+            continue  # an orphan, where nonet is PID 1
+        if os.WIFSTOPPED(status):
+            os.kill(os.getpid(), _signal.SIGSTOP)  # until who started nonet lets both go on
+        else:
+            ended = os.waitstatus_to_exitcode(status)
+
+
+def _report(control: _socket.socket, status: int, wish: Wish) -> int:
+    """Say what was refused. Return the status to end with."""
+    said = b""
+    try:
+        control.shutdown(_socket.SHUT_WR)
+        while part := control.recv(_MOST):
+            said += part
+    except OSError:
+        said = b""
+    total, _, summary = said.decode().partition("\n")
+    if not total:
+        say("nonet: cannot report: the broker has ended")
+        return FAILED if wish.fail and status == 0 else status
+    if wish.summary:
+        say(summary)
+    if wish.fail and status == 0 and int(total):
+        if not wish.summary:
+            say(f"{summary.partition(chr(10))[0]}; --report says which")
+        return ATTEMPTED
+    return status
+
+
+def _die(number: int) -> NoReturn:
+    """End as PROGRAM did: of a signal, but without a core of nonet's own."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if number not in (_signal.SIGKILL, _signal.SIGSTOP):
+        _signal.signal(number, _signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [number])
+    sys.exit(128 + number)  # it did not end
