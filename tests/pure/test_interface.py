@@ -14,6 +14,7 @@ import click
 import pytest
 
 from nonet import cli, errors, grants, held, levels, limit, opening
+from nonet.report import parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -272,7 +273,7 @@ def test_the_readme_has_the_table_of_kernels() -> None:
 
 
 def test_the_manual_has_the_exit_statuses() -> None:
-    statuses = (errors.FAILED, errors.CANNOT_EXECUTE, errors.NOT_FOUND)
+    statuses = (parent.ATTEMPTED, errors.FAILED, errors.CANNOT_EXECUTE, errors.NOT_FOUND)
     assert items("EXIT STATUS", "") == [str(status) for status in statuses]
 
 
