@@ -26,6 +26,7 @@ SETUP_PACKAGES = \
     /usr/lib*/*/libseccomp.so.2:libseccomp2 \
     gcc:gcc
 TEST_PACKAGES = \
+    chromium:chromium \
     curl:curl \
     dbus-run-session:dbus-daemon \
     dropbear:dropbear-bin \
@@ -44,6 +45,8 @@ TEST_PACKAGES = \
     nsenter:util-linux \
     openssl:openssl \
     ping:iputils-ping \
+    redis-cli:redis-tools \
+    redis-server:redis-server \
     socat:socat \
     sqlite3:sqlite3 \
     ssh-agent:openssh-client \
@@ -53,7 +56,9 @@ TEST_PACKAGES = \
     wget:wget \
     zsh:zsh \
     /usr/include/stdio.h:libc6-dev \
+    $(if $(filter x86_64,$(shell uname -m)),/usr/lib/gcc/*/*/32/libgcc.a:gcc-multilib) \
     /usr/lib/postgresql/*/bin/initdb:postgresql \
+    $(call sysconfig,stdlib)/test/support/__init__.py:libpython3-testsuite \
     /usr/lib/python3/dist-packages/systemd/daemon.py:python3-systemd \
     /usr/share/bash-completion/bash_completion:bash-completion
 KERNEL_PACKAGES = \

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Each program that is run, and the Debian package it comes from.
 PACKAGES = {
     "bash": "bash",
+    "chromium": "chromium",
     "curl": "curl",
     "dbus-run-session": "dbus-daemon",
     "dbus-send": "dbus-bin",
@@ -39,6 +40,8 @@ PACKAGES = {
     "ping": "iputils-ping",
     "psql": "postgresql-client",
     "python3": "python3",
+    "redis-cli": "redis-tools",
+    "redis-server": "redis-server",
     "setpriv": "util-linux",
     "socat": "socat",
     "sqlite3": "sqlite3",
