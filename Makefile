@@ -58,7 +58,7 @@ TEST_PACKAGES = \
     /usr/include/stdio.h:libc6-dev \
     $(if $(filter x86_64,$(shell uname -m)),/usr/lib/gcc/*/*/32/libgcc.a:gcc-multilib) \
     /usr/lib/postgresql/*/bin/initdb:postgresql \
-    $(call sysconfig,stdlib)/test/support/__init__.py:libpython3-testsuite \
+    $(call sysconfig,stdlib)/test/test_socket.py:lib$(notdir $(call sysconfig,stdlib))-testsuite \
     /usr/lib/python3/dist-packages/systemd/daemon.py:python3-systemd \
     /usr/share/bash-completion/bash_completion:bash-completion
 KERNEL_PACKAGES = \
