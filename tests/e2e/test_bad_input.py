@@ -56,7 +56,7 @@ def test_the_control_program_runs(machine: Machine) -> None:
             [
                 (
                     "nonet: cannot parse the command line: invalid value for '--allow':"
-                    " 'all' is not one of 'none', 'path', 'unix'"
+                    " 'all' is not one of 'none', 'path', 'unix', 'loopback'"
                 ),
                 "nonet: hint: nonet --help",
             ],

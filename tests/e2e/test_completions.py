@@ -21,7 +21,7 @@ TIMEOUT = 30.0
 
 LONG = {
     "--allow", "--listen", "--connect", "--bind", "--open", "--keep", "--close-others",
-    "--limit", "--explain", "--json", "--quiet", "--verbose", "--help", "--version",
+    "--limit", "--explain", "--json", "--report", "--report-file", "--fail-on-attempt", "--quiet", "--verbose", "--help", "--version",
 }  # fmt: skip
 SHORT = {"-l", "-c", "-b", "-o", "-k", "-x", "-q", "-v", "-h", "-V"}
 DEMO = {"--shape", "--colour"}
@@ -158,7 +158,7 @@ def test_every_option_is_offered(shell: Shell) -> None:
 
 @pytest.mark.parametrize("line", ["nonet --allow ", "nonet -q --allow "])
 def test_every_level_is_offered(shell: Shell, line: str) -> None:
-    assert shell.offers(line) == {"none", "path", "unix"}
+    assert shell.offers(line) == {"none", "path", "unix", "loopback"}
 
 
 def test_a_level_is_completed_in_the_word_after_the_option(shell: Shell) -> None:

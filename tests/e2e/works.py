@@ -169,7 +169,7 @@ END
         strace -f -e trace=execve,kill -e signal=none -o trace \
             sh -c 'date -u -d @0; (kill -0 $$; exit 3)' || echo "status $?"
         cat trace
-    """, varies=(ADDRESS, rb"(?m)^\d+", rb"(?<=kill\()\d+")),
+    """, varies=(ADDRESS, rb"(?m)^\d+ +", rb"(?<=kill\()\d+")),
     Work("gdb", ("gcc", "gdb"), EVERY, "$1 = 21", r"""
         echo 'int twice(int n) { return 2 * n; } int main(void) { return twice(21); }' > main.c
         gcc -g -o program main.c
