@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nonet.grants import Grant
+    from nonet.limit import Limit
     from nonet.opening import Opened
     from nonet.report.eye import Eye
     from nonet.signals import Held
@@ -37,12 +38,10 @@ class Handover:
         self._opened: list[Opened] = []
         self._signals: Held | None = None
         self._placed: list[telling.Placed] = []
-        self._mine: frozenset[int] = frozenset()  # nonet's own, which PROGRAM does not get
         if eye is None:
             self._passed = telling.passed(environ, os.getpid(), kernel.pidfd_id)
         else:  # they were passed to the parent
             self._passed = telling.passed(environ, eye.nonet, lambda: eye.pidfd_id)
-            self._mine = eye.held
         self._pinned = {fd for grant in grants for fd in grant.fds}
         # What stays open whatever happens to the others, and has to be open.
         self._stays = keep.union(placing.passed(len(self._passed)), _STANDARD) - self._pinned
@@ -59,9 +58,10 @@ class Handover:
             self._signals = signals.Held()
             self._opened = opening.open_all(self._grants, self._signals, tie=tie)
 
-    def judge(self, level: str, *, close_others: bool, ipv6: bool = True) -> None:
+    def judge(self, limit: Limit, *, close_others: bool) -> None:
         """Close what is to be closed; refuse what is open-ended. Raises NonetError."""
-        mine = self._mine.union(one.fd for one in self._opened)
+        level, ipv6 = limit.level, limit.ipv6
+        mine = limit.fds.union(one.fd for one in self._opened)
         for fd in sorted(self._stays):
             self._require_open(fd)
         if close_others:
@@ -85,6 +85,11 @@ class Handover:
             telling.Placed(fds, one.grant, one.port)
             for one, fds in zip(self._opened, numbers, strict=True)
         ]
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The numbers that what was opened is to have."""
+        return frozenset(fd for placed in self._placed for fd in placed.fds)
 
     def _require_open(self, fd: int) -> None:
         try:

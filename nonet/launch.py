@@ -91,10 +91,13 @@ def _become(request: Request, eye: Eye | None) -> NoReturn:
     environ = program.environment()
     path = program.find(request.argv[0], environ)
     the_limit = limit.prepare(request.level, request.how, eye)
+    if eye is not None:
+        eye.release()  # the broker has what it needs of it
     handover = Handover(request.grants, request.keep, environ, eye)
     try:
         handover.open(tie=the_limit.level == LOOPBACK)
-        handover.judge(the_limit.level, close_others=request.close_others, ipv6=the_limit.ipv6)
+        handover.judge(the_limit, close_others=request.close_others)
+        the_limit.avoid(handover.numbers)
         handover.place()
         execve = program.becoming(path, *handover.tell(request.argv))
         tell(request, the_limit)

@@ -42,3 +42,17 @@ NAMES = {
     for arch, numbers in _NUMBERS.items()
 }
 CHANGING_USER = _NAMES[-9:-1]
+
+# socketcall(2) on i386: the number of each call (include/uapi/linux/net.h).
+SOCKETCALL = {
+    "socket": 1,
+    "bind": 2,
+    "connect": 3,
+    "listen": 4,
+    "socketpair": 8,
+    "sendto": 11,
+    "setsockopt": 14,
+    "getsockopt": 15,
+    "sendmsg": 16,
+    "sendmmsg": 20,
+}

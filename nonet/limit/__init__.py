@@ -15,6 +15,8 @@ from nonet.limit import landlock, rlimit
 
 TYPE_CHECKING = False  # as in nonet.limit.filter
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from nonet.limit.loopback import Served
     from nonet.report.eye import Eye
 
@@ -55,6 +57,16 @@ class Limit:
         self.ruleset = None
         if landlock_.usable:
             self.ruleset = landlock.ruleset(level, landlock_.abi, ipv6=self.ipv6)
+
+    @property
+    def fds(self) -> frozenset[int]:
+        """The descriptors that it needs until it is put on."""
+        return frozenset() if self.served is None else self.served.fds
+
+    def avoid(self, numbers: Collection[int]) -> None:
+        """Leave those descriptors to others."""
+        if self.served is not None:
+            self.served.avoid(numbers)
 
     def enforce(self) -> None:
         """Put the limit on this process: all of it, or CannotEnforceError is raised.

@@ -68,12 +68,17 @@ def give(listener: Listener, call_id: int, kind: Kind, owner: int | None = None)
         hand(listener, call_id, one, kind)
 
 
-def hand(listener: Listener, call_id: int, one: _socket.socket, kind: Kind) -> None:
-    """Answer a call with a socket, and close it here."""
+def hand(
+    listener: Listener, call_id: int, one: _socket.socket, kind: Kind, error: int | None = None
+) -> None:
+    """Answer a call with a socket, and close it here.
+
+    Where the caller can have no more, the call fails: with `error`, if that is given.
+    """
     try:
         listener.give(call_id, one.fileno(), kind.type & _CLOEXEC)
-    except OSError as error:
-        refuse(listener, call_id, error.errno or errno.EPERM)
+    except OSError as found:
+        refuse(listener, call_id, error or found.errno or errno.EPERM)
     finally:
         one.close()
 

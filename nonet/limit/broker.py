@@ -23,6 +23,7 @@ from nonet.limit.answers import Answers
 
 TYPE_CHECKING = False  # as in nonet.limit.filter
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import NoReturn
 
     from nonet.report.eye import Eye
@@ -48,6 +49,15 @@ class Started:
         self.look = look
         self.udp = udp
 
+    def avoid(self, numbers: Collection[int]) -> None:
+        """Move the way to the broker off those descriptors, which others are to have."""
+        fds = [self.way.detach()]
+        while fds[-1] in numbers:
+            fds.append(os.dup(fds[-1]))
+        for fd in fds[:-1]:
+            os.close(fd)
+        self.way = _socket.socket(fileno=fds[-1])
+
     def take(self, listener: int, *, ipv6: bool | None) -> None:
         """Hand over the listener, and close it here. Raises OSError if nobody takes it.
 
@@ -67,6 +77,9 @@ def start(machine: str, seccomp: int, eye: Eye | None = None, plain: bytes = b""
     `seccomp` is the number of that call. With a report, `plain` is the filter without.
     """
     import prctl
+
+    if eye is not None:  # a module that is missing must show here
+        from nonet.report import apart, loop  # noqa: F401
 
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     nonet = os.getpid()
@@ -118,7 +131,8 @@ def _serve(way: _socket.socket, nonet: int, fd: int, eye: Eye | None, plain: byt
         failure = _failure()
         apart = _start_apart(eye)
         udp = apart if isinstance(apart, str) else ""
-        way.send(b"%s %s" % (_ANSWERS, "\n".join([failure, _sees(nonet, fd), udp]).encode()))
+        sees = _sees(nonet, fd)
+        way.send(_ANSWERS + f" {failure}\n{sees}\n{udp}".encode())
         ipv6 = way.recv(_MOST)
         listener = look.receive_descriptor(way) if ipv6 else None
         if listener is not None:
@@ -126,7 +140,7 @@ def _serve(way: _socket.socket, nonet: int, fd: int, eye: Eye | None, plain: byt
                 apart.hand(listener)
             way.send(_TAKEN)
             way.close()
-            _answer(look.Listener(listener), apart, ipv6, eye, plain)
+            _answer(look.Listener(listener), apart, ipv6, eye, plain, looks=not sees)
     finally:
         os._exit(0)
 
@@ -145,6 +159,8 @@ def _answer(
     ipv6: bytes,
     eye: Eye | None,
     plain: bytes,
+    *,
+    looks: bool,
 ) -> None:
     if eye is not None:
         from nonet.report import loop
@@ -152,7 +168,7 @@ def _answer(
 
         there = apart if isinstance(apart, Apart) else None
         wanted = None if ipv6 == _NONE else ipv6 == _IPV6
-        loop.Loop(listener, plain, there, eye, ipv6=wanted).run()
+        loop.Loop(listener, plain, there, eye, ipv6=wanted, looks=looks).run()
         return
     answers = Answers(listener, None if isinstance(apart, str) else apart, ipv6=ipv6 == _IPV6)
     while listener.wait():

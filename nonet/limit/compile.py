@@ -12,6 +12,7 @@ from itertools import product
 import pyseccomp
 
 from nonet import levels
+from nonet.kernel.calls import SOCKETCALL
 
 TYPE_CHECKING = False  # as in nonet.limit.filter
 if TYPE_CHECKING:
@@ -19,20 +20,6 @@ if TYPE_CHECKING:
 
 # The calling conventions of a machine, as pyseccomp.Arch calls them. None: this machine's own.
 CONVENTIONS = {"x86_64": ("X86_64", "X86"), "aarch64": ("AARCH64", "ARM"), None: ("NATIVE",)}
-
-# socketcall(2) on i386: the number of each call (include/uapi/linux/net.h).
-SOCKETCALL = {
-    "socket": 1,
-    "bind": 2,
-    "connect": 3,
-    "listen": 4,
-    "socketpair": 8,
-    "sendto": 11,
-    "setsockopt": 14,
-    "getsockopt": 15,
-    "sendmsg": 16,
-    "sendmmsg": 20,
-}
 
 
 def rules(

@@ -19,6 +19,8 @@ from nonet.limit import broker
 
 TYPE_CHECKING = False  # as in nonet.limit.filter
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from nonet.report.eye import Eye
 
 _FIRST_NET_ABI = 4  # Landlock holds TCP sockets to their addresses from here on
@@ -36,7 +38,7 @@ class Served:
     `inner`: a limit around this one has the same level, and its broker goes on answering.
     """
 
-    __slots__ = ("_gives", "_report", "_started", "inner", "ipv6", "udp")
+    __slots__ = ("_blind", "_gives", "_report", "_started", "inner", "ipv6", "udp")
 
     def __init__(
         self,
@@ -53,6 +55,17 @@ class Served:
         self.udp = udp
         self.inner = started is None
         self._started = started
+        self._blind = "" if started is None else started.look
+
+    @property
+    def fds(self) -> frozenset[int]:
+        """The descriptors that it needs until it is installed."""
+        return frozenset() if self._started is None else frozenset({self._started.way.fileno()})
+
+    def avoid(self, numbers: Collection[int]) -> None:
+        """Leave those descriptors to others."""
+        if self._started is not None:
+            self._started.avoid(numbers)
 
     def install(self, seccomp: int, code: bytes) -> None:
         """Install the filter, and hand its listener to the broker. Raises OSError."""
@@ -64,7 +77,8 @@ class Served:
 
     def describe(self) -> list[str]:
         """Return what it serves, a line each."""
-        bait = f": at socket(2), where {self.udp}" if self.udp else ""
+        blind = self._blind or self.udp
+        bait = f": at socket(2), where {blind}" if blind else ""
         lines = [f"report: by a broker{bait}"] if self._report else []
         if not self._gives:
             return lines

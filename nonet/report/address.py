@@ -15,6 +15,7 @@ _KINDS = {
 }
 _TYPES = {1: "stream", 2: "dgram", 3: "raw", 5: "seqpacket"}
 _FAMILIES = {
+    0: "AF_UNSPEC",
     1: "AF_UNIX",
     2: "AF_INET",
     10: "AF_INET6",

@@ -8,18 +8,23 @@ import os
 import select
 import struct
 
+from nonet import kernel
 from nonet.errors import reason
 from nonet.kernel import broker as look
 from nonet.limit import born, empty
 from nonet.report.resolver import Resolver
 
-_ORDER = struct.Struct("=cQiiii")
-_MADE = struct.Struct("=cQ")
+# What is ordered, the call that it is about, the socket, and a number: its owner, or an errno.
+_ORDER = struct.Struct("=cQiiiq")
+_MAKE, _BAIT, _ANSWER_AT, _SETTLE = b"m", b"b", b"a", b"s"
+_DONE = struct.Struct("=cQ")
+_DONE_WITH, _ASKED = b"d", b"q"
 _MOST = 4096
+_NO_DEVICE = 2**31 - 1  # no device has this index
 
 
 class Apart(empty.Empty):
-    """The namespace, as the broker sees it."""
+    """The namespace, as the broker sees it. Methods raise OSError if nobody is there."""
 
     def __init__(self, orders: _socket.socket) -> None:
         super().__init__(orders)
@@ -32,32 +37,52 @@ class Apart(empty.Empty):
     def order(self, call_id: int, kind: born.Kind, owner: int | None) -> None:
         """Have a UDP socket made and given to who asked for it, as at level loopback."""
         user = -1 if owner is None else owner
-        self._orders.send(_ORDER.pack(b"m", call_id, kind.family, kind.type, kind.protocol, user))
+        self._send(_ORDER.pack(_MAKE, call_id, kind.family, kind.type, kind.protocol, user))
 
-    def order_bait(self, call_id: int, kind: born.Kind) -> int:
-        """Have a socket made that leads nowhere. Return its inode; 0: it was refused."""
-        self._orders.send(_ORDER.pack(b"b", call_id, kind.family, kind.type, kind.protocol, -1))
-        return self._until_made()
+    def order_bait(self, call_id: int, kind: born.Kind, error: int) -> int:
+        """Have a socket given to who asked that leads nowhere. Return its inode.
 
-    def answer_at(self, family: int, host: str) -> None:
-        """Have queries to an address answered that the program takes for a name server's."""
-        self._orders.send(b"a" + struct.pack("=i", family) + host.encode())
-        self._until_made()
+        0: it could not be made. Where it cannot be given, the call fails with `error`.
+        """
+        self._send(_ORDER.pack(_BAIT, call_id, kind.family, kind.type, kind.protocol, error))
+        return self._until_done()
 
-    def _until_made(self) -> int:
+    def answer_at(self, host: str) -> bool:
+        """Have queries answered at an address that the program takes for a name server's.
+
+        Return whether they are.
+        """
+        self._send(_ANSWER_AT + host.encode())
+        return bool(self._until_done())
+
+    def settle(self) -> None:
+        """Hear of every question that has been asked."""
+        self._send(_SETTLE)
+        self._until_done()
+
+    def _send(self, message: bytes) -> None:
+        poll = select.poll()
+        poll.register(self._orders, select.POLLIN | select.POLLOUT)
+        while True:
+            try:
+                self._orders.send(message, _socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                ((_, events),) = poll.poll()
+                if events & select.POLLIN:  # neither waits for the other
+                    self.hear()
+            else:
+                return
+
+    def _until_done(self) -> int:
         while said := self._orders.recv(_MOST):
-            if said[:1] == b"m":
-                made: int = _MADE.unpack(said)[1]
-                return made
+            if said[:1] == _DONE_WITH:
+                result: int = _DONE.unpack(said)[1]
+                return result
             self._heard(said)
         raise OSError(0, "the namespace has gone")
 
-    def told(self) -> bool:
-        """Return whether there is something to hear at once."""
-        return bool(select.select([self._orders], [], [], 0)[0])
-
     def hear(self) -> None:
-        """Take what is told of questions. Raises OSError if nobody is there any more."""
+        """Take what is told of a question."""
         said = self._orders.recv(_MOST)
         if not said:
             raise OSError(0, "the namespace has gone")
@@ -101,41 +126,53 @@ class _Serving:
                 elif not self._order(self._orders.recv(_MOST)):
                     return
 
-    def _answer(self, server: _socket.socket) -> None:
+    def _answer(self, server: _socket.socket) -> bool:
+        """Answer a query. Return whether there was one."""
         try:
             asked = self._resolver.answer(server)
         except OSError:
-            return
+            return False
         if asked is not None:
             name, kind, inode = asked
-            self._orders.send(b"q%d %s %s" % (inode, kind.encode(), name.encode()))
-
-    def _order(self, said: bytes) -> bool:
-        if not said:
-            return False
-        if said[:1] == b"a":
-            self._serve_at(struct.unpack_from("=i", said, 1)[0], said[5:].decode())
-            self._orders.send(_MADE.pack(b"m", 0))
-            return True
-        what, call_id, family, type_, protocol, user = _ORDER.unpack(said)
-        kind = born.Kind(family, type_, protocol)
-        if what == b"m":
-            born.give(self._listener, call_id, kind, None if user < 0 else user)
-        else:
-            self._make_bait(call_id, kind)
+            self._orders.send(b"%s%d %s %s" % (_ASKED, inode, kind.encode(), name.encode()))
         return True
 
-    def _serve_at(self, family: int, host: str) -> None:
-        server = self._resolver.answer_at(family, host)
-        if server is not None:
+    def _order(self, said: bytes) -> bool:
+        """Do what is ordered. Return whether there is anybody who orders."""
+        what = said[:1]
+        if what == _MAKE:
+            _, call_id, family, type_, protocol, user = _ORDER.unpack(said)
+            kind = born.Kind(family, type_, protocol)
+            born.give(self._listener, call_id, kind, None if user < 0 else user)
+        elif what == _BAIT:
+            self._done(self._give_bait(*_ORDER.unpack(said)[1:]))
+        elif what == _ANSWER_AT:
+            self._done(self._answer_at(said[1:].decode()))
+        elif what == _SETTLE:
+            for server in self._servers.values():
+                while self._answer(server):
+                    pass
+            self._done(0)
+        return bool(said)
+
+    def _done(self, result: int) -> None:
+        self._orders.send(_DONE.pack(_DONE_WITH, result))
+
+    def _answer_at(self, host: str) -> bool:
+        server = self._resolver.answer_at(host)
+        if server is not None and server.fileno() not in self._servers:
             self._servers[server.fileno()] = server
             self._poll.register(server, select.POLLIN)
+        return server is not None
 
-    def _make_bait(self, call_id: int, kind: born.Kind) -> None:
+    def _give_bait(self, call_id: int, family: int, type_: int, protocol: int, error: int) -> int:
+        kind = born.Kind(family, type_, protocol)
         try:
-            one = _socket.socket(kind.family, kind.type, kind.protocol)
+            one = _socket.socket(family, type_, protocol)
         except OSError:
-            self._orders.send(_MADE.pack(b"m", 0))
-            return
-        self._orders.send(_MADE.pack(b"m", os.fstat(one.fileno()).st_ino))
-        born.hand(self._listener, call_id, one, kind)
+            return 0
+        if kind.base == born.STREAM:  # no other bait can be reached with it, nor reach it
+            one.setsockopt(kernel.SOL_SOCKET, kernel.SO_BINDTOIFINDEX, _NO_DEVICE)
+        inode = os.fstat(one.fileno()).st_ino
+        born.hand(self._listener, call_id, one, kind, error)
+        return inode

@@ -8,6 +8,7 @@ import os
 TYPE_CHECKING = False  # as in nonet.limit.filter
 if TYPE_CHECKING:
     import _socket
+    import mmap
 
 
 class Wish:
@@ -25,7 +26,8 @@ class Eye:
     """The report, as the process that becomes PROGRAM has it.
 
     `nonet` is the parent, by its PID and the number of its pidfd; `control` leads there
-    from the broker; `file` is written as it happens, if there is one.
+    from the broker; `file` is written as it happens, if there is one; `failed` is a byte
+    of memory that the parent sees.
     """
 
     __slots__ = ("_failed", "control", "file", "nonet", "pidfd_id")
@@ -36,7 +38,7 @@ class Eye:
         pidfd_id: int | None,
         control: _socket.socket,
         file: int | None,
-        failed: int,
+        failed: mmap.mmap,
     ) -> None:
         self.nonet = nonet
         self.pidfd_id = pidfd_id
@@ -46,12 +48,13 @@ class Eye:
 
     def fail(self) -> None:
         """Tell the parent that PROGRAM does not run."""
-        os.write(self._failed, b"!")
+        self._failed[0] = 1
 
-    @property
-    def held(self) -> frozenset[int]:
-        """The descriptors that the launch must leave alone."""
-        return frozenset({self._failed, *self.broker_holds})
+    def release(self) -> None:
+        """Close the broker's descriptors, once it has them: PROGRAM's may need the numbers."""
+        self.control.close()
+        if self.file is not None:
+            os.close(self.file)
 
     @property
     def broker_holds(self) -> frozenset[int]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import select
+from contextlib import suppress
 
 from nonet.limit.answers import Answers
 from nonet.report.record import Record
@@ -21,7 +22,7 @@ class Loop:
     """Answers for the processes inside until the last has ended, and PROGRAM's parent has asked.
 
     `plain` is the filter without a report; `ipv6` is as in Answers, None at levels without
-    a broker of their own.
+    a broker of their own. `looks` says whether this process may look into those inside.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Loop:
         eye: Eye,
         *,
         ipv6: bool | None,
+        looks: bool,
     ) -> None:
         self._listener = listener
         self._apart = apart
@@ -39,7 +41,12 @@ class Loop:
         self._record = Record(eye.file)
         answers = None if ipv6 is None else Answers(listener, apart, ipv6=ipv6)
         self._watching = Watching(
-            listener, Filter(plain), self._record, answers=answers, empty=apart, nonet=eye.nonet
+            listener,
+            Filter(plain),
+            self._record,
+            answers=answers,
+            apart=apart if looks else None,
+            nonet=eye.nonet,
         )
         self._poll = select.poll()
         self._waited = {listener.fileno(): self._call, eye.control.fileno(): self._end}
@@ -83,14 +90,12 @@ class Loop:
 
     def _end(self, fd: int, _: int) -> None:
         """PROGRAM has ended: say what there was, and answer for what it left behind."""
-        while self._apart is not None and self._apart.told():
-            self._apart.hear()
+        if self._apart is not None:
+            with suppress(OSError):
+                self._apart.settle()
         self._take_questions()
         self._watching.finish()
         self._close(fd)
-        try:
+        with suppress(OSError):  # the parent was killed
             self._control.sendall(f"{self._record.total}\n{self._record.summary()}".encode())
-        except OSError:
-            return  # the parent was killed
-        finally:
-            self._control.close()
+        self._control.close()

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import _signal  # the signal module costs more to import than this one
 import _socket
+import mmap
 import os
-import resource
 import stat
-import sys
+
+import prctl
 
 from nonet import kernel
 from nonet.errors import FAILED, NonetError, quote, reason, say
@@ -16,13 +17,18 @@ from nonet.report.eye import Eye
 
 TYPE_CHECKING = False  # as in nonet.limit.filter
 if TYPE_CHECKING:
+    from _signal import struct_siginfo
     from typing import NoReturn
 
     from nonet.report.eye import Wish
 
 ATTEMPTED = 123  # something was refused, and PROGRAM itself exited 0
-_FROM_KERNEL = 128  # SI_KERNEL (sigaction(2)): of the terminal, which tells PROGRAM as well
-_TERMINAL = (_signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU)
+_FROM_KERNEL = 128  # SI_KERNEL (sigaction(2))
+# What a terminal sends to all of its foreground processes, and so to PROGRAM as well.
+_TO_EVERYBODY = (
+    _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTSTP, _signal.SIGTTIN, _signal.SIGTTOU,
+    _signal.SIGWINCH,
+)  # fmt: skip
 _MOST = 65536
 
 
@@ -30,15 +36,20 @@ def stay(wish: Wish) -> Eye:
     """Stay as the parent, and return in a child that is to become PROGRAM. Raises NonetError."""
     file = None if wish.file is None else _open(wish.file)
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    told, failed = os.pipe()
-    every = _signal.valid_signals()
-    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, every)
+    failed = mmap.mmap(-1, 1)  # shared
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+    # Where it is ignored, nobody is told that a child has ended (wait(2)).
+    ignored = _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL) == _signal.SIG_IGN
+    dies_with, adopts = prctl.get_pdeathsig(), prctl.get_child_subreaper()
     eye = Eye(os.getpid(), kernel.pidfd_id(), theirs, file, failed)
     child = os.fork()
     if child:
-        _watch(child, ours, told, wish)
+        _watch(child, ours, failed, wish)
     ours.close()
-    os.close(told)
+    if ignored:
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
+    prctl.set_pdeathsig(dies_with)  # this one and the next are not inherited
+    prctl.set_child_subreaper(adopts)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
     return eye
 
@@ -54,14 +65,11 @@ def _open(path: bytes) -> int:
     return fd
 
 
-def _watch(child: int, control: _socket.socket, told: int, wish: Wish) -> NoReturn:
+def _watch(child: int, control: _socket.socket, failed: mmap.mmap, wish: Wish) -> NoReturn:
     """Be the parent, to the end."""
-    nothing = os.open("/dev/null", os.O_RDWR)
-    for fd in (0, 1):
-        os.dup2(nothing, fd)  # a pipe that PROGRAM closes is closed
-    kernel.close_others(frozenset({0, 1, 2, control.fileno(), told}))
+    kernel.close_others(frozenset({2, control.fileno()}))  # a pipe that PROGRAM closes is closed
     status = _wait(child)
-    if not os.read(told, 1):  # nobody has written, and it is closed: PROGRAM did run
+    if not failed[0]:  # PROGRAM did run
         status = _report(control, status, wish)
     if status < 0:
         _die(-status)
@@ -81,8 +89,17 @@ def _wait(child: int) -> int:
             status = _reap(child)
             if status is not None:
                 return status
-        elif number not in _TERMINAL and found.si_code != _FROM_KERNEL:
+        elif not _told_too(found):
             os.kill(child, number)
+
+
+def _told_too(found: struct_siginfo) -> bool:
+    """Return whether PROGRAM was sent this signal as well."""
+    if found.si_code != _FROM_KERNEL:
+        return False
+    if found.si_signo == _signal.SIGHUP:  # it comes to who leads the session, alone
+        return os.getsid(0) != os.getpid()
+    return found.si_signo in _TO_EVERYBODY
 
 
 def _reap(child: int) -> int | None:
@@ -97,7 +114,8 @@ def _reap(child: int) -> int | None:
         if pid != child:
             continue  # an orphan, where nonet is PID 1
         if os.WIFSTOPPED(status):
-            os.kill(os.getpid(), _signal.SIGSTOP)  # until who started nonet lets both go on
+            if _signal.SIGCONT not in _signal.sigpending():  # it goes on already
+                os.kill(os.getpid(), _signal.SIGSTOP)  # until who started nonet lets both go on
         else:
             ended = os.waitstatus_to_exitcode(status)
 
@@ -111,8 +129,8 @@ def _report(control: _socket.socket, status: int, wish: Wish) -> int:
             said += part
     except OSError:
         said = b""
-    total, _, summary = said.decode().partition("\n")
-    if not total:
+    total, newline, summary = said.decode().partition("\n")
+    if not newline:
         say("nonet: cannot report: the broker has ended")
         return FAILED if wish.fail and status == 0 else status
     if wish.summary:
@@ -126,9 +144,9 @@ def _report(control: _socket.socket, status: int, wish: Wish) -> int:
 
 def _die(number: int) -> NoReturn:
     """End as PROGRAM did: of a signal, but without a core of nonet's own."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    prctl.set_dumpable(0)
     if number not in (_signal.SIGKILL, _signal.SIGSTOP):
         _signal.signal(number, _signal.SIG_DFL)
     os.kill(os.getpid(), number)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [number])
-    sys.exit(128 + number)  # it did not end
+    os._exit(128 + number)  # PID 1 does not end of it

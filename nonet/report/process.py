@@ -40,34 +40,52 @@ class Process:
         return " ← ".join(line)
 
 
+UNKNOWN = Process(0, "?")
+
+
 def of(thread: int, nonet: int) -> Process:
-    """Return the process of a thread, whatever can be found out; its parents below `nonet`."""
+    """Return the process of a thread, as far as it is known; its parents below `nonet`."""
     status = _status(thread)
-    found = Process(int(status.get("Tgid", thread)), status.get("Name", "?"))
+    pid = _number(status, b"Tgid") or thread
+    if pid != thread:  # threads have names of their own
+        status = _status(pid) or status
+    found = Process(pid, _name(status))
     try:
-        found.executable = os.fsencode(os.readlink(f"/proc/{thread}/exe")).decode(
-            "utf-8", "replace"
-        )
+        found.executable = _text(os.fsencode(os.readlink(f"/proc/{pid}/exe")))
     except OSError:
         found.executable = None
-    words = _read(f"/proc/{thread}/cmdline").rstrip(b"\0")
-    found.arguments = (
-        [word.decode("utf-8", "replace") for word in words.split(b"\0")] if words else []
-    )
-    parent = int(status.get("PPid", 0))
+    words = _read(f"/proc/{pid}/cmdline")
+    found.arguments = [_text(word) for word in words.removesuffix(b"\0").split(b"\0")]
+    if not words:
+        found.arguments = []
+    parent = _number(status, b"PPid")
     while parent not in (0, 1, nonet) and len(found.parents) < _MOST_PARENTS:
         status = _status(parent)
         if not status:
             break
-        found.parents.append((parent, status["Name"]))
-        parent = int(status["PPid"])
+        found.parents.append((parent, _name(status)))
+        parent = _number(status, b"PPid")
     return found
 
 
-def _status(pid: int) -> dict[str, str]:
-    lines = _read(f"/proc/{pid}/status").decode("utf-8", "replace").splitlines()
-    pairs = (line.partition(":") for line in lines)
-    return {name: value.strip() for name, _, value in pairs}
+def _status(pid: int) -> dict[bytes, bytes]:
+    # A name is written with its line feeds escaped, and nothing else.
+    found = _read(f"/proc/{pid}/status")
+    pairs = (line.partition(b":\t") for line in found.split(b"\n") if line)
+    return {name: value for name, _, value in pairs}
+
+
+def _name(status: dict[bytes, bytes]) -> str:
+    return _text(status.get(b"Name", b"?"))
+
+
+def _number(status: dict[bytes, bytes], name: bytes) -> int:
+    value = status.get(name, b"")
+    return int(value) if value.isdigit() else 0
+
+
+def _text(found: bytes) -> str:
+    return found.decode("utf-8", "replace")
 
 
 def _read(path: str) -> bytes:

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import time
+import unicodedata
 
 TYPE_CHECKING = False  # as in nonet.limit.filter
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Record:
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
+        self._rest = b""  # of a line that was written in part
         self.total = 0
         self._counts: dict[tuple[object, ...], int] = {}
         self._groups: dict[tuple[str, str], _Group] = {}
@@ -91,7 +93,10 @@ class Record:
             return
         line = json.dumps(as_json(attempt, process, count)).encode() + b"\n"
         try:
-            os.write(self._fd, line)  # one write(2): lines of several reports do not mix
+            if self._rest:
+                self._rest = self._rest[os.write(self._fd, self._rest) :]
+            if not self._rest:  # or this line is lost
+                self._rest = line[os.write(self._fd, line) :]
         except OSError:
             return  # full, or nobody reads: that is no affair of the program's
 
@@ -142,14 +147,22 @@ def _laid_out(start: str, target: str, processes: str) -> list[str]:
     """Return the lines of a group, in the width of a terminal."""
     room = _WIDTH - len(start)
     shown, by = _printable(target), _printable(processes)
-    if len(shown) <= _WHAT and len(by) <= room - _WHAT - 2:
-        return [f"{start}{shown:<{_WHAT}}  {by}"]
+    if _columns(shown) <= _WHAT and _columns(by) <= room - _WHAT - 2:
+        return [f"{start}{shown}{' ' * (_WHAT - _columns(shown))}  {by}"]
     indent = " " * (len(start) + 2)
     return [f"{start}{_cut(shown, room)}", f"{indent}{_cut(by, room - 2)}"]
 
 
 def _cut(text: str, room: int) -> str:
-    return text if len(text) <= room else f"{text[: room - 3]}..."
+    if _columns(text) <= room:
+        return text
+    while _columns(text) > room - 3:
+        text = text[: min(len(text) - 1, room)]
+    return f"{text}..."
+
+
+def _columns(text: str) -> int:
+    return len(text) + sum(unicodedata.east_asian_width(c) in "WF" for c in text)
 
 
 def _printable(text: str) -> str:

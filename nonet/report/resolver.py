@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import _socket
+from contextlib import suppress
 
 from nonet.kernel import broker as look
 from nonet.report import lookup
@@ -19,11 +20,13 @@ class Resolver:
     def __init__(self) -> None:
         self._at: dict[tuple[int, str], _socket.socket] = {}
 
-    def answer_at(self, family: int, host: str) -> _socket.socket | None:
-        """Answer at an address from now on. Return the socket, if it is a new one."""
+    def answer_at(self, host: str) -> _socket.socket | None:
+        """Answer at an address from now on. Return the socket; None: there can be none."""
+        family = _socket.AF_INET6 if ":" in host else _socket.AF_INET
         if (family, host) in self._at or len(self._at) >= _MOST:
-            return None
+            return self._at.get((family, host))
         one = _socket.socket(family, _socket.SOCK_DGRAM)
+        one.setblocking(False)  # noqa: FBT003 - the library's own
         try:
             if not host.startswith("127.") and host != "::1":
                 look.add_address(one.fileno(), family, host, len(self._at))
@@ -35,23 +38,28 @@ class Resolver:
         return one
 
     def answer(self, one: _socket.socket) -> tuple[str, str, int] | None:
-        """Refuse a query. Return its name and type, and the inode of the socket it came from."""
+        """Refuse a query. Return its name and type, and the inode of the socket it came from.
+
+        None: it asks for nothing. Raises OSError (EAGAIN: there is none).
+        """
         message, sender = one.recvfrom(_MOST_BYTES)
-        asked = lookup.question(message)
-        if asked is None:
+        if not lookup.is_query(message):
             return None
+        asked = lookup.question(message)
         inode = _inode(sender[1])
-        one.sendto(lookup.refusal(message), sender)
-        return (*asked, inode)
+        with suppress(OSError):
+            one.sendto(lookup.refusal(message), sender)
+        return None if asked is None else (*asked, inode)
 
 
 def _inode(port: int) -> int:
     """Return the inode of the UDP socket that asks from a port; 0: it is not found."""
-    wanted, server = f":{port:04X}", f":{lookup.PORT:04X}"
+    wanted = f":{port:04X}"
+    connected = (f":{lookup.PORT:04X}", ":0000")
     for table in _TABLES:
         with open(table, encoding="ascii") as file:
             for line in file:
                 words = line.split()
-                if words[1].endswith(wanted) and words[2].endswith(server):
+                if words[1].endswith(wanted) and words[2].endswith(connected):
                     return int(words[9])
     return 0

@@ -9,7 +9,7 @@ import pytest
 
 from nonet import levels
 from nonet.kernel import calls
-from nonet.limit.compile import SOCKETCALL
+from nonet.kernel.calls import SOCKETCALL
 
 CONVENTIONS = {
     calls.X86_64: "X86_64",
