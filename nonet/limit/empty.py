@@ -12,6 +12,7 @@ import _socket
 import os
 import struct
 
+from nonet import kernel
 from nonet.errors import reason
 from nonet.limit.born import Kind, give
 
@@ -32,9 +33,9 @@ class Empty:
 
     def hand(self, listener: int) -> None:
         """Hand over the listener that orders are about. Raises OSError."""
-        from nonet.kernel import broker as kernel
+        from nonet.kernel import broker as look
 
-        kernel.send_descriptor(self._orders, listener)
+        look.send_descriptor(self._orders, listener)
 
     def order(self, call_id: int, kind: Kind, owner: int | None) -> None:
         """Have a socket made and given to who asked for it. Raises OSError if nobody is there."""
@@ -52,7 +53,7 @@ def start(
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     if os.fork() == 0:
         try:
-            ours.close()
+            kernel.close_others(frozenset({theirs.fileno()}))
             (serve or _serve)(theirs)
         finally:
             os._exit(1)
@@ -62,21 +63,21 @@ def start(
 
 
 def _serve(orders: _socket.socket) -> None:
-    from nonet.kernel import broker as kernel
+    from nonet.kernel import broker as look
 
     try:
-        kernel.leave_network()
+        look.leave_network()
         one = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
-        kernel.set_up_lo(one)
+        look.set_up_lo(one)
         one.close()
     except OSError as error:
         orders.send(f"no empty network namespace can be had ({reason(error)})".encode())
         return
     orders.send(READY)
-    fd = kernel.receive_descriptor(orders)
+    fd = look.receive_descriptor(orders)
     if fd is None:
         return
-    listener = kernel.Listener(fd)
+    listener = look.Listener(fd)
     while said := orders.recv(_MOST):
         call_id, family, type_, protocol, user = _ORDER.unpack(said)
         owner = user - 1 if user else None
