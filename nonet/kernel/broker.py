@@ -13,6 +13,10 @@ import struct
 
 from nonet.kernel import LO, SOL_SOCKET, calls, checked, libc, seccomp_set_mode_filter
 
+TYPE_CHECKING = False  # typing costs more to import than this module does
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # include/uapi/linux/seccomp.h; ioctl numbers of x86 and ARM
 _RECV, _SEND, _ID_VALID, _ADDFD, _SET_FLAGS = (
     0xC050_2100,
@@ -67,6 +71,7 @@ class Listener:
         self._fd = fd
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
+        self._watched: dict[int, Callable[[], None]] = {}
         self._buffer = bytearray(_NOTIF.size)
         try:
             fcntl.ioctl(fd, _SET_FLAGS, _SYNC_WAKE_UP)  # half the time of an answer
@@ -77,10 +82,20 @@ class Listener:
         """Return its descriptor."""
         return self._fd
 
+    def watch(self, fd: int, ended: Callable[[], None]) -> None:
+        """Call a function while waiting, if the peer of a socket ends."""
+        self._poll.register(fd, 0)  # POLLHUP comes unasked
+        self._watched[fd] = ended
+
     def wait(self) -> bool:
         """Wait for a call. Return whether there can be any: not after the last process's end."""
-        ((_, events),) = self._poll.poll()
-        return bool(events & select.POLLIN)
+        while True:
+            events = dict(self._poll.poll())
+            for fd in events.keys() & self._watched.keys():
+                self._poll.unregister(fd)
+                self._watched.pop(fd)()
+            if self._fd in events:
+                return bool(events[self._fd] & select.POLLIN)
 
     def receive(self) -> Call | None:
         """Return the next call; None: its maker has gone meanwhile. Raises OSError."""

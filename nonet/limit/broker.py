@@ -134,13 +134,14 @@ def _serve(way: _socket.socket, nonet: int, fd: int, eye: Eye | None, plain: byt
         sees = _sees(nonet, fd)
         way.send(_ANSWERS + f" {failure}\n{sees}\n{udp}".encode())
         ipv6 = way.recv(_MOST)
-        listener = look.receive_descriptor(way) if ipv6 else None
-        if listener is not None:
+        given = look.receive_descriptor(way) if ipv6 else None
+        if given is not None:
+            listener = look.Listener(given)
             if not isinstance(apart, str):
                 apart.hand(listener)
             way.send(_TAKEN)
             way.close()
-            _answer(look.Listener(listener), apart, ipv6, eye, plain, looks=not sees)
+            _answer(listener, apart, ipv6, eye, plain, looks=not sees)
     finally:
         os._exit(0)
 
@@ -170,6 +171,8 @@ def _answer(
         wanted = None if ipv6 == _NONE else ipv6 == _IPV6
         loop.Loop(listener, plain, there, eye, ipv6=wanted, looks=looks).run()
         return
+    if not isinstance(apart, str):
+        listener.watch(apart.fileno(), apart.ended)
     answers = Answers(listener, None if isinstance(apart, str) else apart, ipv6=ipv6 == _IPV6)
     while listener.wait():
         call = listener.receive()

@@ -9,20 +9,24 @@ that has lo and nothing else, makes them.
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import struct
 
 from nonet import kernel
 from nonet.errors import reason
-from nonet.limit.born import Kind, give
+from nonet.limit.born import Kind, give, refuse
 
 TYPE_CHECKING = False  # as in nonet.limit.filter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nonet.kernel.broker import Listener
+
 _ORDER = struct.Struct("=QiiiI")
 READY = b"ready"
 _MOST = 4096  # bytes in a message
+_MANY = 64  # orders, until those that were answered are forgotten
 
 
 class Empty:
@@ -30,17 +34,37 @@ class Empty:
 
     def __init__(self, orders: _socket.socket) -> None:
         self._orders = orders
+        self._waiting: list[int] = []  # calls, some of them answered by now
+        self._most = _MANY
 
-    def hand(self, listener: int) -> None:
+    def fileno(self) -> int:
+        """Return the descriptor at which the other process is heard, and its end."""
+        return self._orders.fileno()
+
+    def hand(self, listener: Listener) -> None:
         """Hand over the listener that orders are about. Raises OSError."""
         from nonet.kernel import broker as look
 
-        look.send_descriptor(self._orders, listener)
+        self._listener = listener
+        look.send_descriptor(self._orders, listener.fileno())
 
     def order(self, call_id: int, kind: Kind, owner: int | None) -> None:
         """Have a socket made and given to who asked for it. Raises OSError if nobody is there."""
         user = 0 if owner is None else owner + 1
         self._orders.send(_ORDER.pack(call_id, kind.family, kind.type, kind.protocol, user))
+        self.remember(call_id)
+
+    def remember(self, call_id: int) -> None:
+        """Know of a call that is to be answered there."""
+        self._waiting.append(call_id)
+        if len(self._waiting) > self._most:
+            self._waiting = [each for each in self._waiting if self._listener.waits(each)]
+            self._most = len(self._waiting) + _MANY
+
+    def ended(self) -> None:
+        """Refuse what can be answered there no more."""
+        for call_id in self._waiting:
+            refuse(self._listener, call_id, errno.EPERM)
 
 
 def start(

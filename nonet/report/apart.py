@@ -30,14 +30,11 @@ class Apart(empty.Empty):
         super().__init__(orders)
         self.asked: list[tuple[str, str, int]] = []
 
-    def fileno(self) -> int:
-        """Return the descriptor at which questions are told."""
-        return self._orders.fileno()
-
     def order(self, call_id: int, kind: born.Kind, owner: int | None) -> None:
         """Have a UDP socket made and given to who asked for it, as at level loopback."""
         user = -1 if owner is None else owner
         self._send(_ORDER.pack(_MAKE, call_id, kind.family, kind.type, kind.protocol, user))
+        self.remember(call_id)
 
     def order_bait(self, call_id: int, kind: born.Kind, error: int) -> int:
         """Have a socket given to who asked that leads nowhere. Return its inode.

@@ -76,11 +76,13 @@ class Loop:
             self._watching.answer(call)
 
     def _hear(self, fd: int, _: int) -> None:
+        if self._apart is None:
+            return
         try:
-            if self._apart is not None:
-                self._apart.hear()
+            self._apart.hear()
         except OSError:
             self._close(fd)
+            self._apart.ended()
 
     def _take_questions(self) -> None:
         if self._apart is not None:

@@ -84,6 +84,14 @@ def listen(kind: str, host: str, port: int = 0) -> int:
 def say(name: str) -> str:
     """Send to the peer, and return what it says."""
     held[name].sendall(b"asked")
+    return receive(name)
+
+
+def send_to(name: str, host: str, port: int) -> int:
+    return held[name].sendto(b"sent", (host, port))
+
+
+def receive(name: str) -> str:
     return held[name].recv(64).decode()
 
 
@@ -171,9 +179,9 @@ def own_user_namespace() -> None:
     call({"x86_64": 272, "aarch64": 97}[os.uname().machine], 0x1000_0000)  # unshare CLONE_NEWUSER
 
 
-def children(count: int, *, at_once: bool) -> list[int]:
+def children(count: int, how: str) -> list[int]:
     """Return the exit status of processes that each make a socket of every kind."""
-    if not at_once:
+    if how != "at once":
         return [_ended(_start_child()) for _ in range(count)]
     reader, writer = os.pipe()
     pids = [_start_child(reader, writer) for _ in range(count)]

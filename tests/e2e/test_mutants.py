@@ -67,9 +67,14 @@ def start() -> object:
 
 
 class Here:
-    def hand(self, fd: int) -> None:
-        from nonet.kernel import broker
-        self.listener = broker.Listener(fd)
+    def hand(self, listener: object) -> None:
+        self.listener = listener
+
+    def fileno(self) -> int:
+        return 0
+
+    def ended(self) -> None:
+        pass
 
     def order(self, call_id: int, kind: Kind, owner: int | None) -> None:
         give(self.listener, call_id, kind, owner)

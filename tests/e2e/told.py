@@ -48,10 +48,10 @@ class Told:
         self.process.stdin.flush()
 
     def answer(self, seconds: float = PATIENCE) -> Any:  # noqa: ANN401 - JSON
-        """Return what came of what it was told; it fails if there is no answer in time."""
+        """Return what came of what it was told; Raises TimeoutError without one in time."""
         assert self.process.stdout
         if not select.select([self.process.stdout], [], [], seconds)[0]:
-            pytest.fail("no answer")
+            raise TimeoutError
         line = self.process.stdout.readline()
         if not line:
             pytest.fail(f"it has ended: {self.process.wait()}")
@@ -99,21 +99,21 @@ def _processes() -> list[int]:
 
 def _is_broker(pid: int, mark: bytes) -> bool:
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-        if "(nonet-broker)" not in text or _after_name(text)[0] == "Z":
+        if Path(f"/proc/{pid}/comm").read_text() != "nonet-broker\n" or stat(pid)[0] == "Z":
             return False
         return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def _after_name(stat: str) -> list[str]:
-    return stat.rpartition(") ")[2].split()
+def stat(pid: int) -> list[str]:
+    """Return what /proc/PID/stat says after the name: state, parent, group, session, terminal."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
 
 
 def _parent(pid: int) -> int:
     try:
-        return int(_after_name(Path(f"/proc/{pid}/stat").read_text())[1])
+        return int(stat(pid)[1])
     except (FileNotFoundError, ProcessLookupError):
         return 0
 
