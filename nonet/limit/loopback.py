@@ -68,12 +68,18 @@ class Served:
             self._started.avoid(numbers)
 
     def install(self, seccomp: int, code: bytes) -> None:
-        """Install the filter, and hand its listener to the broker. Raises OSError."""
+        """Install the filter, and hand its listener to the broker.
+
+        Raises OSError without the filter, and CannotEnforceError if the broker has ended.
+        """
         if self._started is None:
             kernel.seccomp_set_mode_filter(seccomp, code)
-        else:
-            listener = look.new_listener(seccomp, code)
+            return
+        listener = look.new_listener(seccomp, code)
+        try:
             self._started.take(listener, ipv6=not self.ipv6 if self._gives else None)
+        except OSError as error:
+            raise CannotEnforceError("hand the listener to the broker", reason(error)) from error
 
     def describe(self) -> list[str]:
         """Return what it serves, a line each."""
