@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from running import PATIENCE
-from told import ALL_TIED, LOOPBACK, PYTHON, told, wait_until
+from told import ALL_TIED, LOOPBACK, PYTHON, stat, told, wait_until
 
 if TYPE_CHECKING:
     from conftest import Machine
@@ -106,3 +106,37 @@ def test_signals_do_not_disturb_it(machine: Machine) -> None:
         assert one("to_itself", "udp4", "127.0.0.1") == "sent"
         assert len(one.brokers()) == 2
         one.end()
+
+
+TERMINAL = """
+import fcntl, os, signal, sys, termios
+os.setsid()
+fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("end", ["interrupt", "hangup"])
+def test_the_terminal_ends_the_program_and_it_follows(machine: Machine, end: str) -> None:
+    master, slave = os.openpty()
+    with told(machine, PYTHON, "-I", "-S", "-c", TERMINAL, stderr=slave) as one:
+        os.close(slave)
+        assert one("make_all") == ALL_TIED
+        assert [terminal(pid) for pid in (one.process.pid, *one.brokers())] == [True, False, False]
+        if end == "interrupt":
+            os.write(master, b"\x03")
+        else:
+            os.close(master)
+        assert (
+            -one.process.wait(PATIENCE)
+            == {"interrupt": signal.SIGINT, "hangup": signal.SIGHUP}[end]
+        )
+        one.wait_for_brokers(0)
+    if end == "interrupt":
+        os.close(master)
+
+
+def terminal(pid: int) -> bool:
+    """Whether a process has a controlling terminal."""
+    return stat(pid)[4] != "0"
