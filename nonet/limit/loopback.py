@@ -30,6 +30,7 @@ _HINTS = {
     errno.EPERM: "an outer sandbox forbids it; another level takes no listener",
 }
 _TOO_OLD = "Linux 5.14 or later"
+_MOUNT = "mount -t proc proc /proc"
 
 
 class Served:
@@ -123,7 +124,8 @@ def prepare(
     except OSError as error:
         raise CannotEnforceError(what, f"no broker can be started: {reason(error)}") from error
     if gives and started.failure:
-        raise CannotEnforceError(what, started.failure)
+        hint = _MOUNT if started.failure.startswith("/proc") else None
+        raise CannotEnforceError(what, started.failure, hint)
     if started.tried:
         number = started.tried
         why = f"no filter can have a listener here ({reason(OSError(number, os.strerror(number)))})"
