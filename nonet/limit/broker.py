@@ -220,6 +220,11 @@ def _failure() -> str:
 
 def _sees(process: int, fd: int) -> str:
     """Return why the broker cannot look into processes, tried on one."""
+    import prctl
+
+    if prctl.cap_permitted.setuid and not prctl.cap_effective.sys_ptrace:
+        why = "into a program that becomes another user (CAP_SYS_PTRACE is missing)"
+        return f"the broker cannot look {why}"
     try:
         look.read_memory(process, id(_ALLOW_ALL), 1)
         pidfd = look.open_process(process)

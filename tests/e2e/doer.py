@@ -67,16 +67,24 @@ def disconnect(name: str) -> None:
         raise OSError(ctypes.get_errno(), "connect")
 
 
-def bind(name: str, host: str, port: int = 0) -> int:
+def bind(name: str, host: str, number: int = 0) -> int:
     """Return the port."""
-    held[name].bind((host, port))
+    held[name].bind((host, number))
+    return port(name)
+
+
+def port(name: str) -> int:
     bound: int = held[name].getsockname()[1]
     return bound
 
 
-def listen(kind: str, host: str, port: int = 0) -> int:
+def close(name: str) -> None:
+    held.pop(name).close()
+
+
+def listen(kind: str, host: str) -> int:
     make(kind)
-    found = bind(kind, host, port)
+    found = bind(kind, host)
     held[kind].listen()
     return found
 
@@ -173,6 +181,16 @@ def owners(port: int) -> list[str]:
     with open("/proc/net/tcp", encoding="ascii") as file:
         rows = [line.split() for line in file]
     return [row[7] for row in rows if row[1].endswith(f":{port:04X}")]
+
+
+def belongs_to(kind: str) -> int:
+    """Return the user whose a new socket is."""
+    make(kind)
+    return os.fstat(held[kind].fileno()).st_uid
+
+
+def not_dumpable() -> None:
+    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
 
 
 def own_user_namespace() -> None:
