@@ -31,6 +31,7 @@ _SCOPE = slice(24, 28)  # sin6_scope_id in struct sockaddr_in6
 _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4 in an AF_INET6 socket
 _CAP_NET_BIND_SERVICE = 1 << 10
 _FIRST_FREE_PORT = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+_PROT_SOCK = 1024  # what it is unless it has been changed (include/net/sock.h)
 
 
 class Answers:
@@ -169,9 +170,8 @@ class Answers:
     def _may_bind(self, call: Call, address: bytes) -> bool:
         """Return whether a caller may bind to the port: this process may be more than it is."""
         port = int.from_bytes(address[2:4], "big")
-        with open(_FIRST_FREE_PORT, "rb") as file:
-            if not 0 < port < int(file.read()):
-                return True
+        if not 0 < port < _first_free_port():
+            return True
         able = int(_status(call.thread)[b"CapEff"], 16) & _CAP_NET_BIND_SERVICE
         return bool(able) and _user_namespace(call.thread) == _user_namespace("self")
 
@@ -205,6 +205,15 @@ def _address(call: Call) -> bytes:
     if len(address) != size:
         raise OSError(errno.EFAULT, "")
     return address
+
+
+def _first_free_port() -> int:
+    """Return the lowest port that takes no privilege."""
+    try:
+        with open(_FIRST_FREE_PORT, "rb") as file:
+            return int(file.read())
+    except FileNotFoundError:  # /proc may be mounted with subset=pid (proc(5))
+        return _PROT_SOCK
 
 
 def _network(thread: int | str) -> int:

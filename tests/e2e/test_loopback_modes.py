@@ -202,3 +202,17 @@ def test_without_a_namespace_udp_alone_is_refused(machine: Machine) -> None:
         serves_tcp4(machine, one)
         assert one("listen", "tcp6", "::1") > 0
         one.end()
+
+
+# --- /proc without what is no process, as by ProcSubset=pid of a service manager ---
+
+
+def test_a_proc_of_processes_alone_is_enough(machine: Machine) -> None:
+    user = ["--user", "--map-root-user"] if machine.uid else []
+    mount = 'mount -t proc -o subset=pid proc /proc && exec "$@"'
+    words = ["unshare", *user, "--mount", "--pid", "--fork", "sh", "-c", mount, "sh"]
+    with told(machine, *words) as one:
+        assert one("make_all") == ALL_TIED
+        for kind, host in (("tcp4", LO), ("tcp6", "::1")):
+            assert one("bind", kind, host, 7) == ("EACCES" if machine.uid else 7)
+            assert one("listen", kind, host) >= 1024
