@@ -10,8 +10,10 @@ import ctypes
 import errno
 import json
 import os
+import resource
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -244,6 +246,47 @@ def threads(count: int) -> list[int]:
     started = [threading.Thread(target=run) for _ in range(count)]
     for one in started:
         one.start()
+    for one in started:
+        one.join()
+    return statuses
+
+
+def fill(kind: str, most: int) -> list[object]:
+    """Make sockets until there can be no more descriptors. Return why not, and which there are."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    made = []
+    while isinstance(found := attempt(socket.socket, *KINDS[kind]), socket.socket):
+        made.append(found)
+    numbers = [one.fileno() for one in made]
+    made.pop().close()
+    return [found, numbers, attempt(make, kind)]
+
+
+def kept(cloexec: int, kind: str) -> bool:
+    """Return whether a program that is executed finds a socket: made with SOCK_CLOEXEC or 0."""
+    family, base = KINDS[kind]
+    fd = call({"x86_64": 41, "aarch64": 198}[os.uname().machine], family, base | cloexec, 0)
+    pid = os.posix_spawn("/bin/sh", ["sh", "-c", f"test -e /proc/self/fd/{fd}"], os.environ)
+    os.close(fd)
+    return _ended(pid) == 0
+
+
+def spawned(count: int) -> list[int]:
+    """Return how programs end that make sockets, started while threads make theirs and fork."""
+    statuses: list[int] = []
+
+    def run() -> None:
+        for _ in range(count):
+            statuses.extend((_made_all(), _ended(_start_child())))
+
+    started = [threading.Thread(target=run) for _ in range(4)]
+    for one in started:
+        one.start()
+    code = "import socket; [socket.socket(f, k) for f in (2, 10) for k in (1, 2)]"
+    words = [sys.executable, "-I", "-S", "-c", code]
+    for _ in range(count):
+        statuses.append(_ended(os.posix_spawn(words[0], words, os.environ)))
+        statuses.append(subprocess.run(words, check=False).returncode)
     for one in started:
         one.join()
     return statuses

@@ -9,6 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from granted import REPORTER, report
 from network import INSIDE4, INSIDE6, OUTSIDE4, OUTSIDE6
 from running import LOOPBACK as LO
 from running import Elsewhere, listener
@@ -132,6 +133,23 @@ def test_a_connection_beyond_loopback_takes_a_word(machine: Machine, host: str) 
         refused(machine, "-c", grant, lines=lines)
         assert explained(machine, "-c", grant) == [("refused", False)]
         assert explained(machine, "-c", f"{grant},unsealed") == [("handed over", False)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-x"],
+        ["-l", "0"],
+        ["-x", "-l", "0", "-o", "/etc/passwd"],
+        [word for fd in range(3, 20) for word in ("-o", f"/etc/passwd,fd={fd}")],
+    ],
+    ids=["close", "grant", "both", "every number"],
+)
+def test_no_number_is_taken_by_nonet_itself(machine: Machine, options: list[str]) -> None:
+    found, _ = report(machine.limited([*LOOPBACK, *options], *REPORTER))
+    bare, _ = report(machine.limited(["--allow", "unix", *options], *REPORTER))
+    assert found == bare
+    assert explained(machine, *options) == [("handed over", True)] * options.count("0")
 
 
 def test_udp_takes_a_word(machine: Machine) -> None:
