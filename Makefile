@@ -4,7 +4,7 @@
 ## make test-setup   the set-up on fresh Debians that have python3 and make, and no more
 ## make test-system  the services of a real systemd, booted on a Debian of its own
 ## make test-kernels the contract on every kind of kernel, in emulated machines
-## make bench        how fast it starts, beside its peers
+## make bench        what it costs, beside its peers
 ## make filters      compile the shipped filters anew
 ## make clean        remove what the others made
 
@@ -123,6 +123,7 @@ test-kernels: $(VENV)/test-tools-installed $(VENV)/nonet-installed
 
 bench: $(VENV)/nonet-installed
 	@$(VENV)/bin/python bench/run.py
+	@$(VENV)/bin/python bench/cost.py
 
 filters: $(VENV)/nonet-installed
 	@$(VENV)/bin/python -m nonet.limit.ship
