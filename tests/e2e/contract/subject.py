@@ -56,6 +56,7 @@ class Subject:
         nonet: list[str],
         probe: Path,
         environ: dict[str, str],
+        options: tuple[str, ...] = (),
     ) -> None:
         self.world = world
         self.level = level
@@ -68,9 +69,9 @@ class Subject:
             fd for a in mine if a.keep or self._leads_out(a) for fd in self.holdings[a.name].fds
         ]
         keep = [f"--keep={fd}" for fd in kept]
-        options = [] if level == BARE else [*nonet, "--allow", asked, *keep, "--"]
+        limit = [] if level == BARE else [*nonet, *options, "--allow", asked, *keep, "--"]
         self.process = subprocess.Popen(
-            [*prefix, *options, PYTHON, "-I", "-S", str(probe)],
+            [*prefix, *limit, PYTHON, "-I", "-S", str(probe)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[fd for holding in self.holdings.values() for fd in holding.fds],

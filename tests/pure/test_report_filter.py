@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters of the report ask where those without refuse, and a filter run here is the same."""
+
+from __future__ import annotations
+
+import random
+import struct
+from pathlib import Path
+
+import bpf
+import calls
+import pytest
+
+from nonet import levels
+from nonet.limit import compile as compiler
+from nonet.limit import filter as shipped
+from nonet.limit import ship
+from nonet.report import verdict
+
+VARIANTS = [rest for *rest, kind in ship.variants() if kind == ship.REPORT]
+EVERY = [(*rest, kind) for *rest, kind in ship.variants()]
+
+
+def code_of(machine: str, level: str, domain: bool, kind: str) -> bytes:
+    special = {"inner": kind == ship.INNER, "report": kind == ship.REPORT}
+    return Path(shipped.path(machine, level, domain=domain, **special)).read_bytes()
+
+
+def asked_of(machine: str) -> list[tuple[int, int, tuple[int, ...]]]:
+    """Return (architecture, number, arguments): the whole table, and calls at random."""
+    chance = random.Random(1)
+    found: list[tuple[int, int, tuple[int, ...]]] = []
+    table = [(call, args) for _, call, args in calls.CALLS] + list(calls.OUTSIDE_CALLS)
+    for convention in bpf.MACHINES[machine]:
+        arch = bpf.CONVENTIONS[convention]
+        narrow = 0xFFFF_FFFF if convention not in bpf.IS_64BIT else 2**64 - 1
+        for call, args in table:
+            number = bpf.NUMBERS[convention][call]
+            if number != bpf.NONE:
+                found.append((arch, number, tuple(arg & narrow for arg in args)))
+        if convention == "i386":
+            found += [(arch, bpf.SOCKETCALL, (sub, 0xFFFF_0000)) for sub in range(22)]
+        numbers = [*bpf.NUMBERS[convention].values(), *range(512)]
+        for _ in range(1000):
+            args = tuple(
+                chance.choice((chance.getrandbits(64), chance.randrange(64), 1 << 32, 0))
+                for _ in range(6)
+            )
+            found.append((arch, chance.choice(numbers) & 0xFFFF_FFFF, args))
+    return found
+
+
+@pytest.mark.parametrize(("machine", "level", "domain"), VARIANTS)
+def test_it_is_what_pyseccomp_compiles_today(machine: str, level: str, domain: bool) -> None:
+    chosen = compiler.rules(level, domain=domain, report=True)
+    assert code_of(machine, level, domain, ship.REPORT) == compiler.compile_rules(
+        machine, chosen
+    ), "nonet/levels.py and nonet/limit/filters differ: run make filters"
+
+
+@pytest.mark.parametrize(("machine", "level", "domain"), VARIANTS)
+def test_it_asks_wherever_the_plain_filter_refuses(machine: str, level: str, domain: bool) -> None:
+    plain = code_of(machine, level, domain, ship.PLAIN)
+    report = code_of(machine, level, domain, ship.REPORT)
+    no_effect = bpf.errno_action(0)
+    kinds = set()
+    for arch, number, args in asked_of(machine):
+        without, with_it = bpf.run(plain, arch, number, args), bpf.run(report, arch, number, args)
+        kinds.add((without, with_it))
+        if without in (bpf.KILL_PROCESS, no_effect):
+            assert with_it == without, (arch, number, args)
+        elif without == bpf.ALLOW:
+            assert with_it in (bpf.ALLOW, bpf.USER_NOTIF), (arch, number, args)
+        else:
+            assert with_it == bpf.USER_NOTIF, (arch, number, args)
+    assert (bpf.errno_action(1), bpf.USER_NOTIF) in kinds
+    assert (bpf.ALLOW, bpf.ALLOW) in kinds
+
+
+@pytest.mark.parametrize(("machine", "level", "domain"), VARIANTS)
+def test_of_what_is_allowed_it_asks_for_what_is_watched_alone(
+    machine: str, level: str, domain: bool
+) -> None:
+    plain = code_of(machine, level, domain, ship.PLAIN)
+    report = code_of(machine, level, domain, ship.REPORT)
+    watched = {rule.call for rule in levels.WATCHED if level in rule.at}
+    numbers = {
+        (bpf.CONVENTIONS[convention], bpf.NUMBERS[convention][call])
+        for convention in bpf.MACHINES[machine]
+        for call in watched
+    } | {(bpf.CONVENTIONS["i386"], bpf.SOCKETCALL)}
+    asked = {
+        (arch, number)
+        for arch, number, args in asked_of(machine)
+        if bpf.run(plain, arch, number, args) == bpf.ALLOW
+        and bpf.run(report, arch, number, args) == bpf.USER_NOTIF
+    }
+    assert asked <= numbers
+    assert bool(asked) == bool(watched)
+
+
+@pytest.mark.parametrize(("machine", "level", "domain", "kind"), EVERY)
+def test_a_filter_run_by_the_broker_says_what_the_kernel_would(
+    machine: str, level: str, domain: bool, kind: str
+) -> None:
+    code = code_of(machine, level, domain, kind)
+    found = verdict.Filter(code)
+    for arch, number, args in asked_of(machine):
+        data = struct.pack("=IIQ6Q", number, arch, 0, *(args + (0,) * 6)[:6])
+        assert found.action(data) == bpf.run(code, arch, number, args), (arch, number, args)
+
+
+def test_an_errno_is_told_from_other_actions() -> None:
+    assert verdict.errno_of(bpf.errno_action(1)) == 1
+    assert verdict.errno_of(bpf.errno_action(0)) == 0
+    assert verdict.errno_of(bpf.ALLOW) is None
+    assert verdict.errno_of(bpf.USER_NOTIF) is None
+    assert verdict.errno_of(bpf.KILL_PROCESS) is None
