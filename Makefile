@@ -95,11 +95,12 @@ run: $(VENV)/nonet-installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" demo/run
 
 # Tests make networks of their own and change users, which takes root. A shell ignores
-# interrupts in what it starts in the background, and tests send them.
+# interrupts in what it starts in the background, and tests send them. Much of their time is
+# waiting: several run at once, each worker in networks of its own.
 test: lint $(VENV)/nonet-installed
 	@$(call install,$(TEST_PACKAGES))
 	@$(SUDO) env --default-signal PATH="$$PATH" PYTHONDONTWRITEBYTECODE=1 \
-	    $(VENV)/bin/pytest -q -rs -p no:cacheprovider $(TESTS)
+	    $(VENV)/bin/pytest -q -rs -p no:cacheprovider -n 3 --dist loadfile $(TESTS)
 
 lint: $(VENV)/test-tools-installed
 	@$(VENV)/bin/ruff check -q --output-format concise
