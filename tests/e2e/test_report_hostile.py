@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report never widens and never halts: races, floods, and places where it sees little."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from network import OUTSIDE4
+from programs import require
+from reports import NOTHING, TRY, read, report, until
+from running import Elsewhere
+
+if TYPE_CHECKING:
+    from conftest import Machine
+
+PYTHON = "/usr/bin/python3"
+HERE = Path(__file__).parent
+MACHINE = os.uname().machine
+UNSHARE = {"x86_64": "272", "aarch64": "97"}
+LOOKING = {"x86_64": "310,438", "aarch64": "270,438"}  # process_vm_readv, pidfd_getfd
+EPERM = "1"
+
+# --- races ---
+
+
+def compiled(machine: Machine, name: str) -> str:
+    require(machine, "gcc")
+    program = str(machine.home / name)
+    command = ["gcc", "-O2", "-pthread", "-o", program, f"{HERE}/{name}.c"]
+    subprocess.run(command, check=True)
+    return program
+
+
+@pytest.mark.parametrize("level", ["none", "path"])
+def test_a_race_for_address_and_descriptor_reaches_nothing(machine: Machine, level: str) -> None:
+    race = compiled(machine, "report_race")
+    made = machine.network.call(
+        machine.network.outside, lambda: socket.create_server((OUTSIDE4, 0))
+    )
+    with made, machine.network.capture() as packets:
+        found = report(
+            machine, race, "3", OUTSIDE4, str(made.getsockname()[1]), options=["--allow", level]
+        )
+    tries, reached = (int(word) for word in found.ended.stdout.split())
+    assert tries > 20
+    assert reached == 0
+    assert packets == []
+
+
+def test_bait_reaches_no_other_bait(machine: Machine) -> None:
+    """Not by calls that the broker leaves to the kernel either: their arguments are in memory."""
+    code = f"""{TRY}
+import array
+sys.path.insert(0, sys.argv[1])
+from base import call_i386, low_memory
+def by_socketcall(number, *arguments):
+    where, area = low_memory(array.array("I", arguments).tobytes())
+    call_i386(102, number, where)
+def address(port):
+    raw = array.array("H", [2]).tobytes() + struct.pack(">H", port) + socket.inet_aton("127.0.0.1")
+    return low_memory(raw + bytes(8))
+one, two = socket.socket(), socket.socket()
+where, area = address(4000)
+print(attempt(lambda: by_socketcall(2, one.fileno(), where, 16)))
+print(attempt(lambda: by_socketcall(4, one.fileno(), 5)))
+two.settimeout(1)
+print(attempt(lambda: by_socketcall(3, two.fileno(), where, 16)) != "ok")
+"""
+    if MACHINE == "x86_64":
+        ended = machine.limited(
+            ["--report-file", "/dev/null"], PYTHON, "-c", code, str(HERE / "contract")
+        )
+        assert ended.stdout.splitlines()[-1] == b"True"
+
+
+def test_bait_reaches_no_listener_on_loopback(machine: Machine) -> None:
+    with Elsewhere(machine.network) as elsewhere:
+        code = f"{TRY}print(tcp('127.0.0.1', {elsewhere.port}), tcp('0.0.0.0', {elsewhere.port}))"
+        found = report(machine, PYTHON, "-c", code)
+        assert found.ended.stdout == b"EPERM EPERM\n"
+        assert elsewhere.reached() == 0
+
+
+# --- floods ---
+
+FLOOD = (
+    TRY
+    + """
+import threading
+over = time.monotonic() + 2
+def flood(count):
+    while time.monotonic() < over:
+        tcp(); count[0] += 1
+counts = [[0] for _ in range(8)]
+threads = [threading.Thread(target=flood, args=(count,)) for count in counts]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(sum(count[0] for count in counts), flush=True)
+sys.stdin.readline()
+"""
+)
+
+
+def test_a_flood_is_slowed_and_counted_and_memory_is_bounded(machine: Machine) -> None:
+    words = machine.words(
+        machine.nonet, "--report", "--report-file", "lines", "--", PYTHON, "-c", FLOOD
+    )
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=machine.home, env=machine.environ(),
+    ) as running:  # fmt: skip
+        before = time.monotonic()
+        machine.run("true")  # the host goes on
+        assert time.monotonic() - before < 2
+        assert running.stdout is not None
+        tried = int(running.stdout.readline())
+        resident = [_resident(pid) for pid in _brokers()]
+        _, said = running.communicate(b"\n")
+    assert tried > 100
+    assert max(resident) < 100_000  # kB
+    assert said.startswith(f"nonet: {tried} attempts refused\n".encode())
+    counts = [line["count"] for line in read(machine.home / "lines")]
+    assert counts == [10**n for n in range(len(str(tried)))]
+
+
+def test_sockets_that_are_never_used_are_counted(machine: Machine) -> None:
+    code = "import socket\nfor _ in range(10000): socket.socket().close()"
+    found = report(machine, PYTHON, "-c", code)
+    assert found.total == 10000
+
+
+def test_of_two_hundred_processes_at_once_none_is_lost(machine: Machine) -> None:
+    code = f"""{TRY}
+children = []
+go, start = os.pipe()
+for number in range(200):
+    pid = os.fork()
+    if pid == 0:
+        os.close(start)
+        os.read(go, 1)
+        for port in range(5): tcp(port=port + 1)
+        os._exit(0)
+    children.append(pid)
+os.close(start)
+for pid in children: os.waitpid(pid, 0)
+"""
+    found = report(machine, PYTHON, "-c", code, options=["--fail-on-attempt"])
+    assert found.ended.returncode == 123
+    assert found.total == 1000
+    assert len({(line["pid"], line["port"]) for line in found.lines}) == 1000
+
+
+# --- where little is seen ---
+
+
+def test_a_program_that_is_not_dumpable_is_refused_alike(machine: Machine) -> None:
+    code = f"{TRY}import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\nprint(attempt(tcp))"
+    found = report(machine, PYTHON, "-c", code)
+    said = found.ended.stdout.decode() + found.ended.stderr.decode()
+    assert "PermissionError: [Errno 1]" in said or found.ended.stdout == b"EPERM\n"
+    assert found.total == 1
+    call = "connect" if machine.uid == 0 else "socket"  # root may look all the same
+    assert found.one(call=call)["errno"] == "EPERM"
+
+
+SOCKET = (
+    TRY
+    + """
+print(attempt(lambda: socket.socket()), attempt(lambda: socket.socket(socket.AF_INET6, 2)))
+print(attempt(lambda: socket.socket(socket.AF_UNIX).connect("/nowhere")))
+"""
+)
+
+
+@pytest.mark.parametrize("level", ["none", "path"])
+@pytest.mark.parametrize("numbers", [UNSHARE, LOOKING], ids=["no-namespace", "no-look"])
+def test_without_bait_it_says_what_is_known_at_socket(
+    machine: Machine, numbers: dict[str, str], level: str
+) -> None:
+    shutil.copy(HERE / "outer.py", machine.home)
+    outer = [PYTHON, "-I", "-S", f"{machine.home}/outer.py", EPERM, numbers[MACHINE]]
+    options = ["--allow", level, "-v", "--report", "--report-file", "lines"]
+    ended = machine.run(*outer, machine.nonet, *options, "--", PYTHON, "-c", SOCKET)
+    unix = b"EPERM" if level == "none" else b"ENOENT"
+    assert ended.stdout == b"EPERM EPERM\n" + unix + b"\n"
+    assert b"nonet: report: by a broker: at socket(2), where " in ended.stderr
+    lines = read(machine.home / "lines")
+    inet = [(line["call"], line["family"], line["type"], line["errno"]) for line in lines][:2]
+    assert inet == [("socket", "AF_INET", "tcp", "EPERM"), ("socket", "AF_INET6", "udp", "EPERM")]
+
+
+def test_where_no_filter_can_listen_it_says_so(machine: Machine) -> None:
+    code = (
+        "import ctypes, os, struct, sys; libc = ctypes.CDLL(None)\n"
+        "allow = ctypes.create_string_buffer(struct.pack('=HBBI', 6, 0, 0, 0x7FFF0000), 8)\n"
+        "program = (ctypes.c_uint64 * 2)(1, ctypes.addressof(allow))\n"
+        "libc.prctl(38, 1, 0, 0, 0)\n"
+        f"fd = libc.syscall({ {'x86_64': 317, 'aarch64': 277}[MACHINE] }, 1, 8, program)\n"
+        "assert fd >= 0\n"
+        "os.set_inheritable(fd, False); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    ended = machine.run(PYTHON, "-c", code, machine.nonet, "--report", "--", "true")
+    assert ended.returncode == 125
+    assert ended.stderr.startswith(b"nonet: cannot report attempts: no filter can have a listener")
+
+
+def test_a_kept_udp_socket_is_as_without_a_report(machine: Machine) -> None:
+    code = "import socket; one = socket.socket(fileno=3); one.sendto(b'x', ('127.0.0.1', 9)); print('sent')"
+    for options in ([], ["--report"]):
+        script = f'exec 3<>/dev/null; {PYTHON} -c "$0" "$@"'
+        making = (
+            "import os, socket, sys; one = socket.socket(2, 2); os.dup2(one.fileno(), 3);"
+            "os.execv(sys.argv[1], sys.argv[1:])"
+        )
+        del script
+        words = [machine.nonet, *options, "--keep", "3", "--", PYTHON, "-c", code]
+        ended = machine.run(PYTHON, "-c", making, *words)
+        assert ended.stdout == b"sent\n", ended.stderr
+        assert ended.stderr == (NOTHING if options else b"")
+
+
+def test_a_broker_that_is_killed_leaves_refusals(machine: Machine) -> None:
+    code = f"{TRY}sys.stdin.readline(); print(attempt(lambda: socket.socket()))"
+    words = machine.words(machine.nonet, "--report", "--fail-on-attempt", "--", PYTHON, "-c", code)
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=machine.home, env=machine.environ(),
+    ) as running:  # fmt: skip
+        before = _brokers()
+        until(lambda: _brokers() - before or time.sleep(0.5) or _brokers())
+        for pid in _brokers():
+            if _of(pid, machine.nonet):
+                os.kill(pid, 9)
+        out, said = running.communicate(b"\n")
+    assert out == b"ENOSYS\n"
+    assert said == b"nonet: cannot report: the broker has ended\n"
+    assert running.returncode == 125
+
+
+def _brokers() -> set[int]:
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            stat = Path("/proc", pid, "stat").read_bytes()
+        except OSError:
+            continue
+        if b" (nonet-broker) " in stat and b") Z" not in stat:
+            found.add(int(pid))
+    return found
+
+
+def _of(pid: int, nonet: str) -> bool:
+    return nonet.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def _resident(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
