@@ -42,9 +42,11 @@ TEST_PACKAGES = \
     mandoc:mandoc \
     nginx:nginx \
     node:nodejs \
+    npm:npm \
     nsenter:util-linux \
     openssl:openssl \
     ping:iputils-ping \
+    ps:procps \
     redis-cli:redis-tools \
     redis-server:redis-server \
     socat:socat \

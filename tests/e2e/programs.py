@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Each program that is run, and the Debian package it comes from.
 PACKAGES = {
+    "apt-get": "apt",
     "bash": "bash",
     "chromium": "chromium",
     "curl": "curl",
@@ -35,9 +36,11 @@ PACKAGES = {
     "mount": "mount",
     "nginx": "nginx",
     "node": "nodejs",
+    "npm": "npm",
     "nsenter": "util-linux",
     "openssl": "openssl",
     "ping": "iputils-ping",
+    "ps": "procps",
     "psql": "postgresql-client",
     "python3": "python3",
     "redis-cli": "redis-tools",

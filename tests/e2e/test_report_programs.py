@@ -124,10 +124,18 @@ LOOKS_UP = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("program", LOOKS_UP)
-@pytest.mark.parametrize("level", ["path", "none", "loopback"])
+OWN_AND_LIBCS = ("node-cares", "getaddrinfo")
+
+
+@pytest.mark.parametrize(
+    ("level", "program"),
+    [
+        *(("path", program) for program in LOOKS_UP),
+        *((level, program) for level in ("none", "loopback") for program in OWN_AND_LIBCS),
+    ],
+)
 def test_it_says_which_name_was_looked_up_and_the_resolver_fails_at_once(
-    resolving: Machine, program: str, level: str
+    resolving: Machine, level: str, program: str
 ) -> None:
     script, who = LOOKS_UP[program]
     before = time.monotonic()
