@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from base import MACHINE, NR
+from conftest import NOBODY
 from network import OUTSIDE4
 from running import LOOPBACK as LO
 from running import Elsewhere, listener
@@ -216,3 +217,7 @@ def test_a_proc_of_processes_alone_is_enough(machine: Machine) -> None:
         for kind, host in (("tcp4", LO), ("tcp6", "::1")):
             assert one("bind", kind, host, 7) == ("EACCES" if machine.uid else 7)
             assert one("listen", kind, host) >= 1024
+        if machine.uid == 0:
+            assert one("change_user", NOBODY) is None
+            assert one("make_all") == ALL_TIED
+            assert one("bind", "tcp4", LO, 7) == "EACCES"
