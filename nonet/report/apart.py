@@ -79,8 +79,11 @@ class Apart(empty.Empty):
         raise OSError(0, "the namespace has gone")
 
     def hear(self) -> None:
-        """Take what is told of a question."""
-        said = self._orders.recv(_MOST)
+        """Take what is told of a question, if nobody has yet: answering a call may have."""
+        try:
+            said = self._orders.recv(_MOST, _socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
         if not said:
             raise OSError(0, "the namespace has gone")
         self._heard(said)
