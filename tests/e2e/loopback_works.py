@@ -205,7 +205,7 @@ WORKS = (
     Work("redis", ("redis-server", "redis-cli"), AT, "heard", REDIS, apart=("log",)),
     Work("nginx", ("nginx", "curl"), AT, " 1288895", NGINX, apart=("log",)),
     Work("node", ("node",), AT, "served", NODE),
-    Work("flask", ("bash",), AT, "8 passed", FLASK, varies=(rb"in \d+\.\d\ds",)),
+    Work("flask", ("bash",), AT, "8 passed", FLASK, varies=(rb"in \d+\.\d\ds( \(.*?\))?",)),
     Work(
         "pytest-xdist",
         ("bash",),

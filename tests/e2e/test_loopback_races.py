@@ -48,7 +48,7 @@ def test_addresses_and_descriptors_that_change_in_a_race(
         ) as six,
     ):
         ports = [str(one.getsockname()[1]) for one in (four, six)]
-        seconds = SECONDS if limited else 1
+        seconds = SECONDS if limited else 3
         command = [race, str(seconds), str(device), OUTSIDE4, OUTSIDE6, *ports]
         with network.capture() as packets:
             ended = subprocess.run(
@@ -59,8 +59,8 @@ def test_addresses_and_descriptors_that_change_in_a_race(
                 env=machine.environ(),
             )
     binds, connects, untied, reached = (int(word) for word in ended.stdout.split())
-    assert min(binds, connects) > 50 * seconds, "it has hardly tried"
     if limited:
+        assert min(binds, connects) > 100, "it has hardly tried"
         assert (untied, reached, packets) == (0, 0, [])
     else:
         assert min(untied, reached, len(packets)) > 0, "the race proves nothing"

@@ -156,7 +156,7 @@ def test_beyond_the_host_it_fails_at_once_and_nothing_leaves(
         assert says in (limited.stdout + limited.stderr).decode(), limited
         assert site.accepted(server) == 0
         assert packets == []
-        assert took < 5  # seconds; the kernel would give up after two minutes
+        assert took < 60  # seconds; the kernel would give up after two minutes
         without = named.run(*command)
         assert says not in (without.stdout + without.stderr).decode(), without
         assert site.accepted(server) > 0

@@ -67,11 +67,14 @@ def start() -> object:
 
 
 class Here:
+    def __init__(self) -> None:
+        self.pair = _socket.socketpair()
+
     def hand(self, listener: object) -> None:
         self.listener = listener
 
     def fileno(self) -> int:
-        return 0
+        return self.pair[0].fileno()
 
     def ended(self) -> None:
         pass
