@@ -89,13 +89,15 @@ class Listener:
 
     def wait(self) -> bool:
         """Wait for a call. Return whether there can be any: not after the last process's end."""
-        while True:
-            events = dict(self._poll.poll())
-            for fd in events.keys() & self._watched.keys():
-                self._poll.unregister(fd)
-                self._watched.pop(fd)()
-            if self._fd in events:
-                return bool(events[self._fd] & select.POLLIN)
+        events = 0
+        while not events:
+            for fd, found in self._poll.poll():
+                if fd == self._fd:
+                    events = found
+                else:
+                    self._poll.unregister(fd)
+                    self._watched.pop(fd)()
+        return bool(events & select.POLLIN)
 
     def receive(self) -> Call | None:
         """Return the next call; None: its maker has gone meanwhile. Raises OSError."""
