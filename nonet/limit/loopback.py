@@ -123,9 +123,9 @@ def prepare(
         started = broker.start(machine, seccomp, eye, plain)
     except OSError as error:
         raise CannotEnforceError(what, f"no broker can be started: {reason(error)}") from error
-    if gives and started.failure:
-        hint = _MOUNT if started.failure.startswith("/proc") else None
-        raise CannotEnforceError(what, started.failure, hint)
+    no_proc = started.failure.startswith("/proc")  # it tells who makes a call
+    if started.failure and (gives or no_proc):
+        raise CannotEnforceError(what, started.failure, _MOUNT if no_proc else None)
     if started.tried:
         number = started.tried
         why = f"no filter can have a listener here ({reason(OSError(number, os.strerror(number)))})"

@@ -95,7 +95,6 @@ class Apart(empty.Empty):
 
 def serve(orders: _socket.socket) -> None:
     """Be the process in the namespace, until nobody orders any more."""
-    kernel.close_others(frozenset({orders.fileno()}))  # the parent waits until they are closed
     try:
         look.leave_network()
         one = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)

@@ -213,6 +213,17 @@ def test_where_no_filter_can_listen_it_says_so(machine: Machine) -> None:
     assert ended.stderr.startswith(b"nonet: cannot report attempts: no filter can have a listener")
 
 
+def test_without_a_proc_of_its_own_it_says_so(machine: Machine) -> None:
+    user = ["--user", "--map-root-user"] if machine.uid else []
+    words = [machine.nonet, "--report", "--", "true"]
+    ended = machine.run("unshare", *user, "--pid", "--fork", *words)
+    assert ended.returncode == 125
+    assert ended.stderr == (
+        b"nonet: cannot report attempts: /proc is that of another PID namespace\n"
+        b"nonet: hint: mount -t proc proc /proc\n"
+    )
+
+
 def test_a_kept_udp_socket_is_as_without_a_report(machine: Machine) -> None:
     code = (
         "import socket; one = socket.socket(fileno=9);"
