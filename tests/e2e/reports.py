@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -96,3 +99,15 @@ def until(true: Callable[[], object], seconds: float = 15) -> None:
     while not true():
         assert time.monotonic() < end, "it does not come to be"
         time.sleep(0.02)
+
+
+def brokers(machine: Machine) -> list[int]:
+    """Return the brokers of this test's nonet, each with the process of its namespace."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            status = Path("/proc", pid, "stat").read_bytes()
+            words = Path("/proc", pid, "cmdline").read_bytes()  # empty for a zombie
+            if b" (nonet-broker) " in status and machine.nonet.encode() in words:
+                found.append(int(pid))
+    return found

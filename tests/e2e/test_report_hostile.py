@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from network import OUTSIDE4
 from programs import require
-from reports import NOTHING, TRY, read, report
+from reports import NOTHING, TRY, brokers, read, report
 from running import Elsewhere, listener
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def test_a_flood_is_slowed_and_counted_and_memory_is_bounded(machine: Machine) -
         assert time.monotonic() - before < 2
         assert running.stdout is not None
         tried = int(running.stdout.readline())
-        resident = [_resident(pid) for pid in _brokers(machine)]
+        resident = [_resident(pid) for pid in brokers(machine)]
         _, said = running.communicate(b"\n")
     assert tried > 100
     assert max(resident) < 100_000  # kB
@@ -251,26 +251,13 @@ print(attempt(socket.socket))
     ) as running:  # fmt: skip
         assert running.stdout is not None
         assert running.stdout.readline() == b"ready\n"
-        for pid in _brokers(machine):
+        for pid in brokers(machine):
             with contextlib.suppress(ProcessLookupError):  # one ends with the other
                 os.kill(pid, 9)
         out, said = running.communicate(b"\n")
     assert out == b"ENOSYS\n"
     assert said == b"nonet: cannot report: the broker has ended\n"
     assert running.returncode == 125
-
-
-def _brokers(machine: Machine) -> list[int]:
-    """Return the broker of the one nonet of ours that runs, and its namespace's process."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            status = Path("/proc", pid, "stat").read_bytes()
-            words = Path("/proc", pid, "cmdline").read_bytes()
-            if b" (nonet-broker) " in status and machine.nonet.encode() in words:
-                found.append(int(pid))
-    assert len(found) == 2
-    return found
 
 
 def _resident(pid: int) -> int:
