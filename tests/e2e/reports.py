@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from conftest import Machine
 
