@@ -28,7 +28,8 @@ MILLISECONDS = "30"  # of work in a run
 SOURCE = Path(__file__).with_name("work.c")
 NONET = str(Path(sys.executable).with_name("nonet"))
 LEVELS = ("none", "path", "loopback")
-TOO_LITTLE = ("none", "path")  # to make a socket
+REPORT = "path, report"
+TOO_LITTLE = ("none", "path", REPORT)  # to make a socket
 BARE, FILTER, UNSHARE = "bare", "any filter", "unshare -rn"
 
 PEERS = {
@@ -85,6 +86,7 @@ def columns(work: str) -> dict[str, list[str]]:
     found = {BARE: [work], FILTER: [work, "filtered"]}  # what seccomp itself costs
     # At level loopback a held TCP socket that is not tied to lo has to be kept by name.
     found |= {level: [NONET, "--allow", level, "-k", "0", work] for level in LEVELS}
+    found[REPORT] = [NONET, "--report-file", "/dev/null", "-k", "0", work]
     found |= {name: [*words, work] for name, words in PEERS.items()}
     found[UNSHARE].append("lo")  # nobody else sets it up there
     for name, command in list(found.items()):
