@@ -73,7 +73,8 @@ def test_a_signal_that_is_sent_to_nonet_reaches_program(machine: Machine, name: 
 
 
 def test_stop_and_continue_that_are_sent_to_nonet_reach_program(machine: Machine) -> None:
-    with started(machine, PYTHON, "-c", CATCHES, "SIGCONT") as running:
+    # A group of its own: in one that nobody in the session looks after, nothing stops (setpgid(2)).
+    with started(machine, PYTHON, "-c", CATCHES, "SIGCONT", preexec_fn=os.setpgrp) as running:
         assert line_of(running) == "ready"
         (child,) = _children(running.pid)
         for number in (signal.SIGTSTP, signal.SIGTTIN):
