@@ -75,6 +75,18 @@ def test_an_interrupt_reaches_program_once(machine: Machine, terminal: Terminal)
     assert "status 131" in said
 
 
+def test_an_interrupt_ends_both(machine: Machine, terminal: Terminal) -> None:
+    # Who says that it is ready starts nothing more: dash loses an interrupt while it does.
+    code = """sh -c "echo rea""dy; exec sleep 60"; exit 3"""
+    terminal.type(f"{machine.nonet} --report -- sh -c '{code}'; echo status $?\n")
+    terminal.until("ready")
+    terminal.type("\x03")
+    terminal.until("no attempts refused")
+    terminal.until(r"\$ ")
+    terminal.type("echo after\n")
+    terminal.until("after")
+
+
 def test_stop_and_foreground(machine: Machine, terminal: Terminal) -> None:
     code = "print('rea' + 'dy', flush=True)\nwhile True: print('got', input())"
     (machine.home / "asks.py").write_text(code)
