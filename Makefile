@@ -129,7 +129,7 @@ bench: $(VENV)/nonet-installed
 	@$(VENV)/bin/python bench/cost.py
 
 filters: $(VENV)/nonet-installed
-	@$(VENV)/bin/python -m nonet.limit.ship
+	@$(VENV)/bin/python -m nonet.limiting.ship
 
 clean:
 	@$(SUDO) rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

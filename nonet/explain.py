@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from nonet import held, kernel, limit, placing, program, telling
+from nonet import held, kernel, limiting, placing, program, telling
 from nonet.address import SEQPACKET, TCP
 from nonet.errors import FAILED
 from nonet.grants import BIND
@@ -32,7 +32,7 @@ def explain(request: Request) -> tuple[dict[str, Any], int]:
     """
     environ = program.environment()
     path = program.find(request.argv[0], environ)
-    the_limit = limit.prepare(request.level, request.how)
+    the_limit = limiting.prepare(request.level, request.how)
     passed = telling.passed(environ, os.getpid(), kernel.pidfd_id)
     stays = request.keep.union(placing.passed(len(passed)), _STANDARD)
     pinned = {fd for grant in request.grants for fd in grant.fds}
@@ -68,7 +68,7 @@ def explain(request: Request) -> tuple[dict[str, Any], int]:
     return plan, FAILED if refused else 0
 
 
-def _of_grant(grant: Grant, fds: tuple[int, ...], the_limit: limit.Limit) -> dict[str, Any]:
+def _of_grant(grant: Grant, fds: tuple[int, ...], the_limit: limiting.Limit) -> dict[str, Any]:
     socket = identity(grant)
     why = None
     if socket:
@@ -89,7 +89,7 @@ def _of_inherited(
     fd: int,
     names: dict[int, str],
     keep: frozenset[int],
-    the_limit: limit.Limit,
+    the_limit: limiting.Limit,
     closed: bool,  # noqa: FBT001 - as the next one, a fact about this descriptor
     missing: bool,  # noqa: FBT001
 ) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nonet.grants import Grant
-    from nonet.limit import Limit
+    from nonet.limiting import Limit
     from nonet.opening import Opened
     from nonet.report.eye import Eye
     from nonet.signals import Held

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import _signal  # the signal module costs more to import than this one
 
-from nonet import limit, program
+from nonet import limiting, program
 from nonet.errors import say
 from nonet.handover import Handover
 from nonet.levels import DEFAULT, LOOPBACK
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Request:
     """What the command line asks for.
 
-    `level` is None for the default, `how` one of limit.HOW; `explain` is "text" or
+    `level` is None for the default, `how` one of limiting.HOW; `explain` is "text" or
     "json" where nothing is to run.
     """
 
@@ -52,7 +52,7 @@ class Request:
         grants: Sequence[Grant] = (),
         keep: frozenset[int] = frozenset(),
         close_others: bool = False,
-        how: str = limit.AUTO,
+        how: str = limiting.AUTO,
         explain: str | None = None,
         report: Wish | None = None,
         quiet: bool = False,
@@ -90,7 +90,7 @@ def launch(request: Request) -> NoReturn:
 def _become(request: Request, eye: Eye | None) -> NoReturn:
     environ = program.environment()
     path = program.find(request.argv[0], environ)
-    the_limit = limit.prepare(request.level, request.how, eye)
+    the_limit = limiting.prepare(request.level, request.how, eye)
     if eye is not None:
         eye.release()  # the broker has what it needs of it
     handover = Handover(request.grants, request.keep, environ, eye)
@@ -113,7 +113,7 @@ def _become(request: Request, eye: Eye | None) -> NoReturn:
         raise
 
 
-def tell(request: Request, the_limit: limit.Limit) -> None:
+def tell(request: Request, the_limit: limiting.Limit) -> None:
     """Say on standard error what the user has to know, or with -v what is enforced."""
     if the_limit.tightened and not request.quiet:
         say(f"nonet: level {the_limit.level} instead of {DEFAULT}: {the_limit.tightened}")

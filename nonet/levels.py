@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each level means: the contract's table, and the rules that hold it.
+"""What each level means: the contract's table.
 
 This is the one place where a level's meaning stands. ROWS says what happens to
-each attempt; RULES and RIGHTS say by what: system calls that the seccomp filter
-refuses, and what the Landlock domain handles. The filter, the ruleset, the tests
-and the manual's table are derived from here.
+each attempt; RIGHTS here and RULES in nonet.rules say by what: what the Landlock domain
+handles, and the system calls that the seccomp filter refuses. The filter, the ruleset,
+the tests and the manual's table are derived from them.
 """
 
 from __future__ import annotations
@@ -144,180 +144,9 @@ ROWS = (
     Row("received", "receive a connected socket over SCM_RIGHTS and use it", OK),
 )
 
-# --- what the filter refuses ---
-
-INT = 0xFFFF_FFFF  # the kernel reads an `int` argument from the low half of its register
-POINTER = 0xFFFF_FFFF_FFFF_FFFF
-
-
-class Test:
-    """A condition on one argument: (argument & mask) is one of the values, or is none of them."""
-
-    __slots__ = ("arg", "equal", "mask", "values")
-
-    def __init__(self, arg: int, *values: int, mask: int = INT, equal: bool = True) -> None:
-        self.arg = arg
-        self.values = values
-        self.mask = mask
-        self.equal = equal
-
-
-ASK = -1  # the broker answers (SECCOMP_RET_USER_NOTIF, since 5.0)
-
-
-class Rule:
-    """A system call that is answered with `answer`: an errno, 0 (success without effect) or ASK.
-
-    It holds at the levels `at`, where all of `when` are true of the arguments, for
-    the sake of the row named. `undomained` rules stand in for the Landlock domain
-    on a kernel without one.
-    """
-
-    __slots__ = ("answer", "at", "call", "row", "undomained", "when")
-
-    def __init__(
-        self,
-        row: str,
-        call: str,
-        *when: Test,
-        at: tuple[str, ...] = LEVELS,
-        answer: int = EPERM,
-        undomained: bool = False,
-    ) -> None:
-        self.row = row
-        self.call = call
-        self.when = when
-        self.at = at
-        self.answer = answer
-        self.undomained = undomained
-
-    def asking(self) -> Rule:
-        """Return the rule that asks in the place of refusing."""
-        return Rule(self.row, self.call, *self.when, at=self.at, answer=self.answer and ASK)
-
-
-# include/linux/socket.h, include/linux/net.h
-_AF_UNIX = 1
-_MSG_FASTOPEN = 0x2000_0000
-# Of the types in the low four bits (SOCK_TYPE_MASK), STREAM (1) and SEQPACKET (5)
-# are those with bit 0 set and bits 1 and 3 clear.
-_CONNECTED_TYPES, _TYPE_MASK = 0b0001, 0b1011
-# include/uapi/asm-generic/socket.h; include/uapi/linux/in.h, in6.h, tcp.h, sctp.h
-_SOL_SOCKET, _IPPROTO_IP, _IPPROTO_TCP, _IPPROTO_IPV6, _IPPROTO_SCTP = 1, 0, 6, 41, 132
-_SO_BINDTODEVICE, _SO_BINDTOIFINDEX = 25, 62
-_IP_OPTIONS, _IPV6_2292PKTOPTIONS, _IPV6_RTHDR = 4, 6, 57
-_IP_ADD_SOURCE_MEMBERSHIP, _MCAST_JOIN_GROUP, _MCAST_JOIN_SOURCE_GROUP = 39, 42, 46
-_IPV6_JOIN_ANYCAST = 27
-_TCP_ULP = 31
-_SCTP_CONNECTX_OLD, _SCTP_CONNECTX, _SCTP_CONNECTX3 = 107, 110, 111
-# include/uapi/asm-generic/ioctls.h, include/uapi/linux/ptrace.h
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
-_PTRACE_ATTACH, _PTRACE_SEIZE = 16, 0x4206
-
-# include/uapi/linux/seccomp.h
-_SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
-# The sizes of an address in connect(2): struct sockaddr_in, sockaddr_in6, sockaddr_storage.
-_INET_SIZES = (16, 28, 128)
-# On 32-bit machines the numbers without "32" take 16-bit users.
-_CHANGING_USER = tuple(
-    call + suffix
-    for call in ("setuid", "setreuid", "setresuid", "setfsuid")
-    for suffix in ("", "32")
-)
-
-_BELOW_LOOPBACK = (NONE, PATH, UNIX)
-_AT_LOOPBACK = (LOOPBACK,)
-_HELD_BY_LANDLOCK = (PATH, UNIX)  # where Landlock holds TCP sockets to their addresses
-# The levels that can do without Landlock: path, by RLIMIT_NETWORK.
-_UNDOMAINED = (NONE, PATH, LOOPBACK)
-_NOT_UNIX = Test(0, _AF_UNIX, equal=False)
-
-RULES = (
-    Rule("unix-socket", "socket", at=(NONE,)),
-    Rule("other-family", "socket", _NOT_UNIX, at=_HELD_BY_LANDLOCK),
-    # The broker makes TCP and UDP sockets and refuses all others: limit/answers.py.
-    Rule("inet-tcp", "socket", _NOT_UNIX, at=_AT_LOOPBACK, answer=ASK),
-    # An IPv6 socket can be untied by bind(2) to a link-local address: the broker does it.
-    Rule("reached", "bind", at=_AT_LOOPBACK, answer=ASK),
-    # Advice alone: the kernel would drop the packets, and connect(2) wait for its timeout.
-    Rule("beyond", "connect", Test(2, *_INET_SIZES), at=_AT_LOOPBACK, answer=ASK),
-    # A listener that is installed later would be asked in the place of the broker.
-    Rule(
-        "raise",
-        "seccomp",
-        Test(0, _SET_MODE_FILTER),
-        Test(1, _NEW_LISTENER, mask=_NEW_LISTENER),
-        at=_AT_LOOPBACK,
-    ),
-    # The broker goes on, and knows that sockets may belong to another user from now on.
-    *(Rule("inet-tcp", call, at=_AT_LOOPBACK, answer=ASK) for call in _CHANGING_USER),
-    Rule("other-family", "socketpair", _NOT_UNIX),
-    Rule(
-        "socketpair-dgram",
-        "socketpair",
-        Test(1, _CONNECTED_TYPES, mask=_TYPE_MASK, equal=False),
-        at=(NONE,),
-    ),
-    # What a filter can see of aiming; what it cannot, Landlock (above none) or held.py stops.
-    Rule("held-aim", "connect", at=(NONE,)),
-    Rule("held-aim", "bind", at=(NONE,)),
-    Rule("held-aim", "sendto", Test(4, 0, mask=POINTER, equal=False), at=(NONE,)),
-    # Success without effect: servers call listen(2) again on a listener they were handed.
-    Rule("held-relisten", "listen", at=(NONE,), answer=0),
-    # A source route sends a connected socket's packets to whatever host it names first.
-    Rule("held-steer", "setsockopt", Test(1, _IPPROTO_IP), Test(2, _IP_OPTIONS)),
-    Rule("held-steer", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _IPV6_RTHDR)),
-    Rule("held-steer", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _IPV6_2292PKTOPTIONS)),
-    Rule("held-steer", "setsockopt", Test(1, _SOL_SOCKET), Test(2, _SO_BINDTODEVICE)),
-    Rule("held-steer", "setsockopt", Test(1, _SOL_SOCKET), Test(2, _SO_BINDTOIFINDEX)),
-    # Joining sends reports that name the group to every host on the link. The kernel itself
-    # refuses a TCP socket IP_ADD_MEMBERSHIP and IPV6_ADD_MEMBERSHIP, but not these.
-    Rule("held-join", "setsockopt", Test(1, _IPPROTO_IP), Test(2, _IP_ADD_SOURCE_MEMBERSHIP)),
-    Rule("held-join", "setsockopt", Test(1, _IPPROTO_IP), Test(2, _MCAST_JOIN_GROUP)),
-    Rule("held-join", "setsockopt", Test(1, _IPPROTO_IP), Test(2, _MCAST_JOIN_SOURCE_GROUP)),
-    Rule("held-join", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _MCAST_JOIN_GROUP)),
-    Rule("held-join", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _MCAST_JOIN_SOURCE_GROUP)),
-    Rule("held-join", "setsockopt", Test(1, _IPPROTO_IPV6), Test(2, _IPV6_JOIN_ANYCAST)),
-    # A TCP socket turned into an SMC one (since 5.17) is out of Landlock's sight, and off lo.
-    Rule("held-ulp", "setsockopt", Test(1, _IPPROTO_TCP), Test(2, _TCP_ULP), at=LEVELS[1:]),
-    Rule("fastopen", "sendto", Test(3, _MSG_FASTOPEN, mask=_MSG_FASTOPEN)),
-    Rule("fastopen", "sendmsg", Test(2, _MSG_FASTOPEN, mask=_MSG_FASTOPEN)),
-    Rule("fastopen", "sendmmsg", Test(3, _MSG_FASTOPEN, mask=_MSG_FASTOPEN)),
-    Rule("io-uring", "io_uring_setup"),
-    Rule("io-uring", "io_uring_enter"),
-    Rule("io-uring", "io_uring_register"),
-    Rule("tty-input", "ioctl", Test(1, _TIOCSTI)),
-    Rule("tty-input", "ioctl", Test(1, _TIOCLINUX)),
-    Rule("request-key", "request_key"),
-    Rule("sctp-connectx", "setsockopt", Test(1, _IPPROTO_SCTP), Test(2, _SCTP_CONNECTX_OLD)),
-    Rule("sctp-connectx", "setsockopt", Test(1, _IPPROTO_SCTP), Test(2, _SCTP_CONNECTX)),
-    Rule("sctp-connectx", "getsockopt", Test(1, _IPPROTO_SCTP), Test(2, _SCTP_CONNECTX3)),
-    Rule("outside-process", "ptrace", Test(0, _PTRACE_ATTACH), at=_UNDOMAINED, undomained=True),
-    Rule("outside-process", "ptrace", Test(0, _PTRACE_SEIZE), at=_UNDOMAINED, undomained=True),
-    Rule("outside-process", "process_vm_writev", at=_UNDOMAINED, undomained=True),
-    Rule("outside-process", "pidfd_getfd", at=_UNDOMAINED, undomained=True),
-)
-
-
-# Where there is a report: what the filter lets pass, and Landlock or the namespace of a
-# socket that was born to be watched refuses.
-WATCHED = (
-    Rule("held-aim", "connect", at=_HELD_BY_LANDLOCK, answer=ASK),
-    Rule("held-aim", "bind", at=_HELD_BY_LANDLOCK, answer=ASK),
-    Rule("held-relisten", "listen", at=_HELD_BY_LANDLOCK, answer=ASK),
-    Rule("held-aim", "sendto", Test(4, 0, mask=POINTER, equal=False), at=LEVELS[1:], answer=ASK),
-)
-
-
-def raising(resource: int) -> tuple[Rule, ...]:
-    """Return the rules against raising a resource limit again, for who has CAP_SYS_RESOURCE."""
-    return (
-        Rule("raise", "setrlimit", Test(0, resource)),
-        Rule("raise", "prlimit64", Test(1, resource), Test(2, 0, mask=POINTER, equal=False)),
-    )
-
-
 # --- what the Landlock domain handles ---
+
+HELD_BY_LANDLOCK = (PATH, UNIX)  # where Landlock holds TCP sockets to their addresses
 
 
 class Right:
@@ -337,7 +166,7 @@ class Right:
         abi: int,
         why: str,
         *,
-        at: tuple[str, ...] = _BELOW_LOOPBACK,
+        at: tuple[str, ...] = (NONE, PATH, UNIX),
         needed_at: tuple[str, ...] = (),
         ipv6: bool | None = None,
     ) -> None:
@@ -354,12 +183,12 @@ class Right:
 _BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1
 _SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1 << 0, 1 << 1
 RIGHTS = (
-    Right("net", _BIND_TCP, 4, "hold a TCP socket to its address", needed_at=_HELD_BY_LANDLOCK),
-    Right("net", _CONNECT_TCP, 4, "hold a TCP socket to its peer", needed_at=_HELD_BY_LANDLOCK),
+    Right("net", _BIND_TCP, 4, "hold a TCP socket to its address", needed_at=HELD_BY_LANDLOCK),
+    Right("net", _CONNECT_TCP, 4, "hold a TCP socket to its peer", needed_at=HELD_BY_LANDLOCK),
     # The broker binds TCP sockets in the program's place.
-    Right("net", _BIND_TCP, 4, "keep IPv6 sockets on lo", at=_AT_LOOPBACK, ipv6=True),
+    Right("net", _BIND_TCP, 4, "keep IPv6 sockets on lo", at=(LOOPBACK,), ipv6=True),
     # A domain has to restrict something: this is the least harmful.
-    Right("scoped", _SCOPE_SIGNAL, 6, "make a domain", at=_AT_LOOPBACK, ipv6=False),
+    Right("scoped", _SCOPE_SIGNAL, 6, "make a domain", at=(LOOPBACK,), ipv6=False),
     Right(
         "scoped",
         _SCOPE_ABSTRACT_UNIX_SOCKET,

@@ -13,7 +13,7 @@ import os
 from nonet import levels
 from nonet.errors import UsageError
 from nonet.launch import Request
-from nonet.limit import HOW
+from nonet.limiting import HOW
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import struct
 from nonet import kernel
 from nonet.errors import reason
 from nonet.kernel import broker as look
-from nonet.limit import born, empty
+from nonet.limiting import born, empty
 from nonet.report.resolver import Resolver
 
 # What is ordered, the call that it is about, the socket, and a number: its owner, or an errno.

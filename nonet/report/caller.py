@@ -12,10 +12,10 @@ import sys
 
 from nonet import kernel
 from nonet.kernel import broker as look
-from nonet.limit.born import signed
+from nonet.limiting.born import signed
 from nonet.report import address
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from nonet.kernel.broker import Call, Listener
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     import _socket
     import mmap

@@ -6,12 +6,12 @@ from __future__ import annotations
 import select
 from contextlib import suppress
 
-from nonet.limit.answers import Answers
+from nonet.limiting.answers import Answers
 from nonet.report.record import Record
 from nonet.report.verdict import Filter
 from nonet.report.watching import Watching
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from nonet.kernel import broker as look
     from nonet.report.apart import Apart

@@ -15,7 +15,7 @@ from nonet import kernel
 from nonet.errors import FAILED, NonetError, quote, reason, say
 from nonet.report.eye import Eye
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from _signal import struct_siginfo
     from typing import NoReturn

@@ -9,7 +9,7 @@ import os
 import time
 import unicodedata
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from typing import Any
 

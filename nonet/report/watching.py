@@ -16,17 +16,17 @@ from contextlib import suppress
 from nonet import kernel
 from nonet.kernel import broker as look
 from nonet.kernel.calls import SOCKETCALL
-from nonet.limit.born import DGRAM, Kind, refuse, signed
+from nonet.limiting.born import DGRAM, Kind, refuse, signed
 from nonet.report import address, caller, lookup, process
 from nonet.report.bait import Bait, Baits
 from nonet.report.caller import Held
 from nonet.report.record import Attempt
 from nonet.report.verdict import ALLOW, ASK, Filter, errno_of
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from nonet.kernel.broker import Call, Listener
-    from nonet.limit.answers import Answers
+    from nonet.limiting.answers import Answers
     from nonet.report.apart import Apart
     from nonet.report.record import Record
 

@@ -31,8 +31,8 @@ REACHED = "elsewhere was reached"
 # What is refused under nonet has to work under this.
 UNLIMITED = """
 import runpy, sys
-from nonet import limit
-limit.Limit.enforce = lambda self: None
+from nonet import limiting
+limiting.Limit.enforce = lambda self: None
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -339,7 +339,7 @@ def test_a_damaged_filter_is_not_used(machine: Machine) -> None:
     package = Path(machine.nonet).parent.parent / "lib"
     (origin,) = package.glob("python3*/site-packages/nonet")
     shutil.copytree(origin, broken / "nonet")
-    for path in (broken / "nonet/limit/filters").iterdir():
+    for path in (broken / "nonet/limiting/filters").iterdir():
         path.write_bytes(path.read_bytes()[:-3])
     python = str(Path(machine.nonet).with_name("python3"))
     ended = machine.run(python, "-m", "nonet", *ECHO, env=machine.environ(PYTHONPATH=str(broken)))

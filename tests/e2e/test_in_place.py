@@ -217,7 +217,7 @@ def test_pyseccomp_serves_where_no_shipped_filter_fits(machine: Machine) -> None
     package = Path(machine.nonet).parent.parent / "lib"
     (origin,) = package.glob("python3*/site-packages/nonet")
     shutil.copytree(origin, machine.home / "bare/nonet")
-    shutil.rmtree(machine.home / "bare/nonet/limit/filters")
+    shutil.rmtree(machine.home / "bare/nonet/limiting/filters")
     python = str(Path(machine.nonet).with_name("python3"))
     code = "import socket\ntry: socket.socket()\nexcept OSError as e: print(e.errno)"
     ended = machine.run(

@@ -134,7 +134,7 @@ def test_it_dies_before_it_answers_and_nothing_runs(machine: Machine, death: str
     words = [str(Path(machine.nonet).with_name("python3")), "-m", "nonet", *LOOPBACK, *ECHO]
     environ = machine.environ(PYTHONPATH=str(machine.home / "mutant"))
     assert machine.run(*words, env=environ).stdout == b"PROGRAM ran\n"
-    module = machine.home / "mutant/nonet/limit/broker.py"
+    module = machine.home / "mutant/nonet/limiting/broker.py"
     line, begin = DEATHS[death]
     assert module.read_text().count(line) == 1
     module.write_text(module.read_text().replace(line, "os._exit(0)\n"))

@@ -83,19 +83,19 @@ class Here:
         give(self.listener, call_id, kind, owner)
 """
 MUTANTS = [
-    pytest.param("limit/born.py", _UNTIED, levels.LOOPBACK, ("tcp4_to_another_host",), id="tie"),
+    pytest.param("limiting/born.py", _UNTIED, levels.LOOPBACK, ("tcp4_to_another_host",), id="tie"),
     pytest.param(
-        "limit/answers.py", _ANY_SCOPE, levels.LOOPBACK, ("tied_anew_by_bind",), id="scope"
+        "limiting/answers.py", _ANY_SCOPE, levels.LOOPBACK, ("tied_anew_by_bind",), id="scope"
     ),
     pytest.param(
-        "limit/answers.py",
+        "limiting/answers.py",
         _ANY_NETWORK,
         levels.LOOPBACK,
         ("ask_for_a_socket_in_a_network_namespace_of_its_own",),
         id="network",
     ),
     pytest.param(
-        "limit/empty.py", _NO_SAFER_BIRTH, levels.LOOPBACK, ("udp4_to_another_host",), id="empty"
+        "limiting/empty.py", _NO_SAFER_BIRTH, levels.LOOPBACK, ("udp4_to_another_host",), id="empty"
     ),
     *(
         pytest.param(
@@ -111,7 +111,7 @@ MUTANTS = [
         if right.ipv6 is not False  # that one makes a domain: test_loopback.py
     ),
     *(
-        pytest.param("limit/landlock.py", WITHOUT_DOMAIN, level, _OUTSIDE, id=f"domain-{level}")
+        pytest.param("limiting/landlock.py", WITHOUT_DOMAIN, level, _OUTSIDE, id=f"domain-{level}")
         for level in levels.LEVELS
     ),
 ]

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 OWN = {
     "nonet", "nonet.errors", "nonet.handover", "nonet.held", "nonet.kernel", "nonet.launch",
-    "nonet.levels", "nonet.limit", "nonet.limit.filter", "nonet.limit.landlock",
-    "nonet.limit.rlimit", "nonet.main", "nonet.options", "nonet.placing", "nonet.program",
+    "nonet.levels", "nonet.limiting", "nonet.limiting.filter", "nonet.limiting.landlock",
+    "nonet.limiting.rlimit", "nonet.main", "nonet.options", "nonet.placing", "nonet.program",
     "nonet.telling",
 }  # fmt: skip
 THEIRS = {

@@ -7,7 +7,7 @@ import bpf
 import pyseccomp
 import pytest
 
-from nonet import levels
+from nonet import rules
 from nonet.kernel import calls
 from nonet.kernel.calls import SOCKETCALL
 
@@ -22,7 +22,7 @@ CONVENTIONS = {
 @pytest.mark.parametrize("arch", CONVENTIONS)
 def test_every_call_that_a_rule_names_is_known_by_its_number(arch: int) -> None:
     convention = getattr(pyseccomp.Arch, CONVENTIONS[arch])
-    named = {rule.call for rule in levels.RULES} | ({"socketcall"} if arch == calls.I386 else set())
+    named = {rule.call for rule in rules.RULES} | ({"socketcall"} if arch == calls.I386 else set())
     wanted = {name: pyseccomp.resolve_syscall(convention, name) for name in named}
     for name in SOCKETCALL if arch == calls.I386 else ():
         wanted[name] = bpf.NUMBERS["i386"][name]  # libseccomp gives the number in socketcall(2)

@@ -10,10 +10,10 @@ import bpf
 import calls
 import pytest
 
-from nonet import levels
-from nonet.limit import compile as compiler
-from nonet.limit import filter as shipped
-from nonet.limit import ship
+from nonet import levels, rules
+from nonet.limiting import compile as compiler
+from nonet.limiting import filter as shipped
+from nonet.limiting import ship
 
 ALL = list(ship.variants())
 VARIANTS = [
@@ -47,10 +47,10 @@ def code_of(machine: str, level: str, *, domain: bool, inner: bool = False) -> b
 def test_shipped_filter_is_what_pyseccomp_compiles_today(
     machine: str, level: str, domain: bool, inner: bool
 ) -> None:
-    chosen = compiler.rules(level, domain=domain, inner=inner)
+    chosen = compiler.rules_of(level, domain=domain, inner=inner)
     assert code_of(machine, level, domain=domain, inner=inner) == compiler.compile_rules(
         machine, chosen
-    ), "nonet/levels.py and nonet/limit/filters differ: run make filters"
+    ), "nonet/rules.py and nonet/limiting/filters differ: run make filters"
 
 
 def test_nothing_else_is_shipped() -> None:
@@ -160,16 +160,16 @@ def test_an_unknown_convention_is_killed(
 
 RULES = [
     pytest.param(rule, id=f"{rule.row}-{rule.call}-{number}")
-    for number, rule in enumerate(levels.RULES)
+    for number, rule in enumerate(rules.RULES)
 ]
 
 
 @pytest.mark.parametrize("machine", bpf.MACHINES)
 @pytest.mark.parametrize("rule", RULES)
-def test_without_any_one_rule_the_table_does_not_hold(rule: levels.Rule, machine: str) -> None:
+def test_without_any_one_rule_the_table_does_not_hold(rule: rules.Rule, machine: str) -> None:
     """The mutation check: no rule is idle at any level it stands for."""
     for level in rule.at:
         domain = not rule.undomained
-        kept = [r for r in compiler.rules(level, domain=domain) if r is not rule]
+        kept = [r for r in compiler.rules_of(level, domain=domain) if r is not rule]
         code = compiler.compile_rules(machine, kept)
         assert calls.differences(machine, level, code, domain=domain), level

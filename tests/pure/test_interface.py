@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from nonet import cli, errors, grants, held, levels, limit, opening
+from nonet import cli, errors, grants, held, levels, limiting, opening
 from nonet.report import parent
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def test_the_levels_are_the_same_everywhere() -> None:
 
 
 def test_the_mechanisms_are_the_same_everywhere() -> None:
-    known = list(limit.HOW)
+    known = list(limiting.HOW)
     (item,) = re.findall(r"^\.It Fl Fl limit.*\n((?:.*\n)+?)\.It ", MANUAL, re.MULTILINE)
     assert set(re.findall(r"^\.Cm (\w+)", item, re.MULTILINE)) == {*known, levels.PATH}
     assert re.findall(r"--limit\) .*-W '(.*)'", BASH)[0].split() == known

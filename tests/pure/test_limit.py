@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import bpf
 import pytest
 
-from nonet import errors, held, levels, limit
+from nonet import errors, held, levels, limiting, rules
 from nonet.errors import CannotEnforceError
 from nonet.levels import LOOPBACK, NONE, PATH, UNIX
-from nonet.limit import landlock, rlimit
-from nonet.limit.compile import compile_rules
-from nonet.limit.landlock import Landlock
+from nonet.limiting import landlock, rlimit
+from nonet.limiting.compile import compile_rules
+from nonet.limiting.landlock import Landlock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,15 +29,15 @@ BIND_TCP, TCP_RIGHTS, ABSTRACT_SCOPE, SIGNAL_SCOPE, REFER = 1, 3, 1, 2, 1 << 13
 @pytest.mark.parametrize("level", levels.LEVELS)
 def test_a_level_asked_for_is_exact_or_refused(level: str, abi: int) -> None:
     if abi >= EXACT_FROM[level]:
-        assert limit.choose(level, Landlock(abi)) == (level, None)
+        assert limiting.choose(level, Landlock(abi)) == (level, None)
     else:
         with pytest.raises(CannotEnforceError):
-            limit.choose(level, Landlock(abi))
+            limiting.choose(level, Landlock(abi))
 
 
 @pytest.mark.parametrize("abi", ABIS)
 def test_only_the_default_tightens_and_only_to_none(abi: int) -> None:
-    level, why = limit.choose(None, Landlock(abi))
+    level, why = limiting.choose(None, Landlock(abi))
     assert level == (PATH if abi >= 6 else NONE)
     assert (why is None) == (level == PATH)
 
@@ -45,17 +45,17 @@ def test_only_the_default_tightens_and_only_to_none(abi: int) -> None:
 @pytest.mark.parametrize("abi", ABIS)
 def test_the_rlimit_serves_path_alone(abi: int) -> None:
     found = Landlock(abi)
-    assert limit.choose(None, found, by_rlimit=True) == (PATH, None)
-    assert limit.choose(PATH, found, by_rlimit=True) == (PATH, None)
+    assert limiting.choose(None, found, by_rlimit=True) == (PATH, None)
+    assert limiting.choose(PATH, found, by_rlimit=True) == (PATH, None)
     if abi < 4:
         with pytest.raises(CannotEnforceError) as refused:
-            limit.choose(UNIX, found, by_rlimit=True)
+            limiting.choose(UNIX, found, by_rlimit=True)
         assert refused.value.hint == "exact on this machine: --allow none or path"
 
 
 def test_who_could_raise_the_limit_again_is_refused_that() -> None:
     """CAP_SYS_RESOURCE raises a hard limit: setrlimit and prlimit64 of that one are refused."""
-    code = compile_rules("x86_64", levels.raising(16))
+    code = compile_rules("x86_64", rules.raising(16))
     x86_64, setrlimit, prlimit64 = bpf.CONVENTIONS["x86_64"], 160, 302
     refused = bpf.errno_action(1)
     assert bpf.run(code, x86_64, setrlimit, (16, 0x7FFF0000)) == refused
@@ -85,7 +85,7 @@ def test_the_limit_is_found_by_name_and_its_row_is_its_number(tmp_path: Path) ->
 
 def test_the_refusal_says_what_is_missing_and_what_would_work() -> None:
     with pytest.raises(CannotEnforceError) as refused:
-        limit.choose(PATH, Landlock(5))
+        limiting.choose(PATH, Landlock(5))
     assert str(refused.value).splitlines() == [
         (
             "nonet: cannot enforce level path: it takes Landlock ABI 6, and its ABI 5 here cannot"
@@ -94,7 +94,7 @@ def test_the_refusal_says_what_is_missing_and_what_would_work() -> None:
         "nonet: hint: exact on this machine: --allow none or unix",
     ]
     with pytest.raises(CannotEnforceError) as refused:
-        limit.choose(UNIX, NO_LANDLOCK)
+        limiting.choose(UNIX, NO_LANDLOCK)
     assert str(refused.value).splitlines() == [
         (
             "nonet: cannot enforce level unix: it takes Landlock ABI 4, and"

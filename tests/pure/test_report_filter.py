@@ -11,10 +11,10 @@ import bpf
 import calls
 import pytest
 
-from nonet import levels
-from nonet.limit import compile as compiler
-from nonet.limit import filter as shipped
-from nonet.limit import ship
+from nonet import rules
+from nonet.limiting import compile as compiler
+from nonet.limiting import filter as shipped
+from nonet.limiting import ship
 from nonet.report import verdict
 
 VARIANTS = [rest for *rest, kind in ship.variants() if kind == ship.REPORT]
@@ -52,10 +52,10 @@ def asked_of(machine: str) -> list[tuple[int, int, tuple[int, ...]]]:
 
 @pytest.mark.parametrize(("machine", "level", "domain"), VARIANTS)
 def test_it_is_what_pyseccomp_compiles_today(machine: str, level: str, domain: bool) -> None:
-    chosen = compiler.rules(level, domain=domain, report=True)
+    chosen = compiler.rules_of(level, domain=domain, report=True)
     assert code_of(machine, level, domain, ship.REPORT) == compiler.compile_rules(
         machine, chosen
-    ), "nonet/levels.py and nonet/limit/filters differ: run make filters"
+    ), "nonet/rules.py and nonet/limiting/filters differ: run make filters"
 
 
 @pytest.mark.parametrize(("machine", "level", "domain"), VARIANTS)
@@ -83,7 +83,7 @@ def test_of_what_is_allowed_it_asks_for_what_is_watched_alone(
 ) -> None:
     plain = code_of(machine, level, domain, ship.PLAIN)
     report = code_of(machine, level, domain, ship.REPORT)
-    watched = {rule.call for rule in levels.WATCHED if level in rule.at}
+    watched = {rule.call for rule in rules.WATCHED if level in rule.at}
     numbers = {
         (bpf.CONVENTIONS[convention], bpf.NUMBERS[convention][call])
         for convention in bpf.MACHINES[machine]

@@ -15,9 +15,9 @@ import struct
 
 from nonet import kernel
 from nonet.errors import reason
-from nonet.limit.born import Kind, give, refuse
+from nonet.limiting.born import Kind, give, refuse
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -15,14 +15,14 @@ import sys
 from nonet import kernel
 from nonet.kernel import broker as look
 from nonet.kernel.calls import CHANGING_USER
-from nonet.limit.born import DGRAM, STREAM, Kind, give, refuse, signed
+from nonet.limiting.born import DGRAM, STREAM, Kind, give, refuse, signed
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nonet.kernel.broker import Call, Listener
-    from nonet.limit.empty import Empty
+    from nonet.limiting.empty import Empty
 
 _AF_UNSPEC, _AF_INET, _AF_INET6 = 0, 2, 10
 _TCP = 6

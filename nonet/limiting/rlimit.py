@@ -12,7 +12,7 @@ import os
 
 from nonet import kernel
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compile the filters that are shipped: `python -m nonet.limit.ship`, or `make filters`."""
+"""Compile the filters that are shipped: `python -m nonet.limiting.ship`, or `make filters`."""
 
 from __future__ import annotations
 
 from nonet import levels
-from nonet.limit import filter as shipped
-from nonet.limit.compile import compile_rules, rules
+from nonet.limiting import filter as shipped
+from nonet.limiting.compile import compile_rules, rules_of
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -37,4 +37,4 @@ if __name__ == "__main__":
     for machine, level, domain, kind in variants():
         special = {"inner": kind == INNER, "report": kind == REPORT}
         with open(shipped.path(machine, level, domain=domain, **special), "wb") as file:
-            file.write(compile_rules(machine, rules(level, domain=domain, **special)))
+            file.write(compile_rules(machine, rules_of(level, domain=domain, **special)))

@@ -17,7 +17,7 @@ TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nonet import levels
+    from nonet import rules
 
 FILTERS = os.path.join(os.path.dirname(__file__), "filters")
 
@@ -46,11 +46,11 @@ def load(
     domain: bool,
     inner: bool = False,
     report: bool = False,
-    more: Sequence[levels.Rule] = (),
+    more: Sequence[rules.Rule] = (),
 ) -> Filter:
     """Return the filter for a machine as uname(2) names it, with `more` rules than the level's.
 
-    `inner` and `report` are as in compile.rules().
+    `inner` and `report` are as in compile.rules_of().
 
     Raises CannotEnforceError if there is none to be had.
     """
@@ -73,11 +73,11 @@ def load(
     try:
         import pyseccomp
 
-        from nonet.limit import compile as compiler
+        from nonet.limiting import compile as compiler
 
         return Filter(
             compiler.compile_rules(
-                known, [*compiler.rules(level, domain=domain, inner=inner, report=report), *more]
+                known, [*compiler.rules_of(level, domain=domain, inner=inner, report=report), *more]
             ),
             "compiled by pyseccomp",
             pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "seccomp"),

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the rules of a level to a filter, by pyseccomp.
-
-python -m nonet.limit.compile       # compile the shipped filters anew
-"""
+"""From the rules of a level to a filter, by pyseccomp."""
 
 from __future__ import annotations
 
@@ -11,10 +8,10 @@ from itertools import product
 
 import pyseccomp
 
-from nonet import levels
+from nonet import rules
 from nonet.kernel.calls import SOCKETCALL
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -22,9 +19,9 @@ if TYPE_CHECKING:
 CONVENTIONS = {"x86_64": ("X86_64", "X86"), "aarch64": ("AARCH64", "ARM"), None: ("NATIVE",)}
 
 
-def rules(
+def rules_of(
     level: str, *, domain: bool, inner: bool = False, report: bool = False
-) -> list[levels.Rule]:
+) -> list[rules.Rule]:
     """Return the rules of a level, with or without a Landlock domain beside the filter.
 
     `inner`: inside a limit of the same level, whose broker goes on answering. `report`:
@@ -32,15 +29,15 @@ def rules(
     """
     chosen = [
         rule
-        for rule in levels.RULES + (levels.WATCHED if report else ())
+        for rule in rules.RULES + (rules.WATCHED if report else ())
         if level in rule.at
         and not (rule.undomained and domain)
-        and not (rule.answer == levels.ASK and inner)
+        and not (rule.answer == rules.ASK and inner)
     ]
     return [rule.asking() for rule in chosen] if report else chosen
 
 
-def compile_rules(machine: str | None, chosen: Sequence[levels.Rule]) -> bytes:
+def compile_rules(machine: str | None, chosen: Sequence[rules.Rule]) -> bytes:
     """Compile rules with pyseccomp for all conventions of a machine (None: this one's own).
 
     Anything but those conventions is killed, x32 among them. Raises OSError
@@ -55,7 +52,7 @@ def compile_rules(machine: str | None, chosen: Sequence[levels.Rule]) -> bytes:
         return file.read()
 
 
-def _convention(arch: int, chosen: Sequence[levels.Rule]) -> pyseccomp.SyscallFilter:
+def _convention(arch: int, chosen: Sequence[rules.Rule]) -> pyseccomp.SyscallFilter:
     made = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     made.set_attr(pyseccomp.Attr.ACT_BADARCH, pyseccomp.KILL_PROCESS)
     native = pyseccomp.system_arch()
@@ -63,7 +60,7 @@ def _convention(arch: int, chosen: Sequence[levels.Rule]) -> pyseccomp.SyscallFi
         made.add_arch(arch)
         made.remove_arch(native)
     for rule in chosen:
-        action = pyseccomp.NOTIFY if rule.answer == levels.ASK else pyseccomp.ERRNO(rule.answer)
+        action = pyseccomp.NOTIFY if rule.answer == rules.ASK else pyseccomp.ERRNO(rule.answer)
         for tests in _alternatives(rule.when):
             made.add_rule(action, rule.call, *tests)
         if arch == pyseccomp.Arch.X86 and rule.call in SOCKETCALL:
@@ -74,15 +71,15 @@ def _convention(arch: int, chosen: Sequence[levels.Rule]) -> pyseccomp.SyscallFi
     return made
 
 
-def _alternatives(when: Sequence[levels.Test]) -> Iterator[list[pyseccomp.Arg]]:
+def _alternatives(when: Sequence[rules.Test]) -> Iterator[list[pyseccomp.Arg]]:
     """Yield libseccomp's comparisons for a rule: any of them, each a conjunction."""
     for tests in product(*(list(_comparisons(test)) for test in when)):
         yield list(tests)
 
 
-def _comparisons(test: levels.Test) -> Iterator[pyseccomp.Arg]:
+def _comparisons(test: rules.Test) -> Iterator[pyseccomp.Arg]:
     """Yield comparisons of which one holds exactly where the test does."""
-    if test.mask == levels.POINTER and not test.equal:
+    if test.mask == rules.POINTER and not test.equal:
         (value,) = test.values
         yield pyseccomp.Arg(test.arg, pyseccomp.NE, value)
     elif test.equal:

@@ -18,10 +18,10 @@ from contextlib import suppress
 from nonet import kernel
 from nonet.errors import reason
 from nonet.kernel import broker as look
-from nonet.limit import born, empty
-from nonet.limit.answers import Answers
+from nonet.limiting import born, empty
+from nonet.limiting.answers import Answers
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import NoReturn

@@ -9,7 +9,7 @@ import os
 
 from nonet import kernel
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from nonet.kernel.broker import Listener
 

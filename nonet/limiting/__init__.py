@@ -10,15 +10,16 @@ import os
 
 from nonet import kernel, levels
 from nonet.errors import CannotEnforceError, reason
-from nonet.limit import filter as seccomp
-from nonet.limit import landlock, rlimit
+from nonet.limiting import filter as seccomp
+from nonet.limiting import landlock, rlimit
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from nonet.limit.loopback import Served
+    from nonet.limiting.loopback import Served
     from nonet.report.eye import Eye
+    from nonet.rules import Rule
 
 AUTO, RLIMIT, SECCOMP = "auto", "rlimit", "seccomp"
 HOW = (AUTO, RLIMIT, SECCOMP)
@@ -191,7 +192,11 @@ def prepare(asked: str | None, how: str = AUTO, eye: Eye | None = None) -> Limit
     if asked not in (None, levels.PATH) and how == AUTO and found.abi < levels.abi_needed(asked):
         serves = find_rlimit(levels.PATH, how) is not None  # for the hint alone
     level, tightened = choose(asked, found, by_rlimit=serves)
-    more = levels.raising(number) if number is not None and _may_raise() else ()
+    more: tuple[Rule, ...] = ()
+    if number is not None and _may_raise():
+        from nonet.rules import raising
+
+        more = raising(number)
     machine = os.uname().machine
     served = None
     if level == levels.LOOPBACK or eye is not None:
@@ -208,7 +213,7 @@ def prepare(asked: str | None, how: str = AUTO, eye: Eye | None = None) -> Limit
 
 
 def _serve(level: str, machine: str, found: landlock.Landlock, eye: Eye | None) -> Served:
-    from nonet.limit import loopback
+    from nonet.limiting import loopback
 
     family = seccomp.family(machine)
     if family is None:

@@ -15,9 +15,9 @@ from nonet import kernel
 from nonet.errors import CannotEnforceError, reason
 from nonet.kernel import broker as look
 from nonet.levels import LOOPBACK
-from nonet.limit import broker
+from nonet.limiting import broker
 
-TYPE_CHECKING = False  # as in nonet.limit.filter
+TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
     from collections.abc import Collection
 
