@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from nonet import held, kernel, placing, telling
-from nonet.errors import NonetError, OpenEndedError, move_standard_error, quote, say
+from nonet.errors import NonetError, move_standard_error, say
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from nonet.report.eye import Eye
     from nonet.signals import Held
 
+NOT_OPEN = "it is not open"
+WAS_PASSED = "LISTEN_FDS says that it was passed"
+GIVE_SOMETHING = "give it something: {fd}<>/dev/null in a shell"
 _STANDARD = (0, 1, 2)
 
 
@@ -75,9 +78,7 @@ class Handover:
                 None if "unsealed" in one.grant.flags else held.open_ended(one.fd, level, ipv6=ipv6)
             )
             if why:
-                raise OpenEndedError(
-                    f"hand over {quote(str(one.grant))}", why, "',unsealed' hands it over so"
-                )
+                raise held.refused_grant(one.grant, why)
         numbers = placing.assign(
             self._grants, before=len(self._passed), in_use=inherited, kept=self._keep
         )
@@ -96,10 +97,10 @@ class Handover:
             os.fstat(fd)
         except OSError as error:
             passed = fd in placing.passed(len(self._passed))
-            hint = "LISTEN_FDS says that it was passed" if passed else None
+            hint = WAS_PASSED if passed else None
             if fd in _STANDARD:
-                hint = f"give it something: {fd}<>/dev/null in a shell"
-            raise NonetError(f"hand over descriptor {fd}", "it is not open", hint) from error
+                hint = GIVE_SOMETHING.format(fd=fd)
+            raise NonetError(f"hand over descriptor {fd}", NOT_OPEN, hint) from error
 
     def place(self) -> None:
         """Bring the descriptors to their numbers. Raises NonetError."""

@@ -12,7 +12,11 @@ import os
 import stat
 
 from nonet import kernel, levels
-from nonet.errors import NonetError, OpenEndedError, reason
+from nonet.errors import NonetError, OpenEndedError, quote, reason
+
+TYPE_CHECKING = False  # typing costs more to import than this module does
+if TYPE_CHECKING:
+    from nonet.grants import Grant
 
 # include/linux/socket.h, include/linux/net.h, include/uapi/linux/in.h
 AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
@@ -39,7 +43,7 @@ SEALED: dict[tuple[int, int, int | None], dict[str, int]] = {
     (AF_INET6, STREAM, MPTCP): {levels.NONE: 0},
 }
 
-_NAMES = {
+NAMES = {
     (DGRAM, UDP): "UDP socket",
     (STREAM, MPTCP): "MPTCP socket",
     (STREAM, SCTP): "SCTP socket",
@@ -49,10 +53,11 @@ _NAMES = {
 _REASONS = {
     (STREAM, MPTCP): "Landlock, which holds TCP to its address, does not see it",
 }
+UNTOLD = "what it is cannot be told without /proc"
 _DATAGRAMS = "sendmsg(2) can name another destination, where no filter sees it"
 
 # What a descriptor of no inode links to in /proc/PID/fd, and why it is not handed over.
-_DOORS = {
+DOORS = {
     "anon_inode:[io_uring]": ("an io_uring", "its system calls pass by the filter"),
     "anon_inode:seccomp notify": (
         "a seccomp listener",
@@ -79,7 +84,7 @@ def judge(
         return f"a datagram socket is open-ended: {_DATAGRAMS}"
     if family not in (AF_INET, AF_INET6):
         return f"a socket of family {family} is open-ended: nothing holds it to its peer"
-    name = _NAMES.get((kind, protocol), f"socket of type {kind}, protocol {protocol},")
+    name = NAMES.get((kind, protocol), f"socket of type {kind}, protocol {protocol},")
     article = "an" if name[0] in "MS" else "a"
     return f"{article} {name} is open-ended: {_REASONS.get((kind, protocol), _DATAGRAMS)}"
 
@@ -126,10 +131,25 @@ def open_ended(fd: int, level: str, *, ipv6: bool = True) -> str | None:
     if stat.S_IFMT(mode):  # a file, pipe or device: file permissions mediated it
         return None
     try:
-        door = _DOORS.get(os.readlink(f"/proc/self/fd/{fd}"))
+        door = DOORS.get(os.readlink(f"/proc/self/fd/{fd}"))
     except OSError:
-        return "what it is cannot be told without /proc"
-    return f"{door[0]} is open-ended: {door[1]}" if door else None
+        return UNTOLD
+    return door_open(door) if door else None
+
+
+def door_open(door: tuple[str, str]) -> str:
+    """Return why a door is open-ended."""
+    return f"{door[0]} is open-ended: {door[1]}"
+
+
+def hint(fd: int | str) -> str:
+    """Return what to do about a descriptor that is not handed over."""
+    return f"close it ({fd}<&- in a shell, or --close-others), or keep it: --keep {fd}"
+
+
+def refused_grant(grant: Grant, why: str) -> OpenEndedError:
+    """Return the error for a grant that is open-ended."""
+    return OpenEndedError(f"hand over {quote(str(grant))}", why, "',unsealed' hands it over so")
 
 
 def check(fds: list[int], level: str, keep: frozenset[int], *, ipv6: bool = True) -> None:
@@ -140,8 +160,4 @@ def check(fds: list[int], level: str, keep: frozenset[int], *, ipv6: bool = True
     for fd in fds:
         why = None if fd in keep else open_ended(fd, level, ipv6=ipv6)
         if why:
-            raise OpenEndedError(
-                f"hand over descriptor {fd}",
-                why,
-                f"close it ({fd}<&- in a shell, or --close-others), or keep it: --keep {fd}",
-            )
+            raise OpenEndedError(f"hand over descriptor {fd}", why, hint(fd))

@@ -13,7 +13,7 @@ import _signal  # the signal module costs more to import than this one
 from nonet import limiting, program
 from nonet.errors import say
 from nonet.handover import Handover
-from nonet.levels import DEFAULT, LOOPBACK
+from nonet.levels import LOOPBACK
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def _become(request: Request, eye: Eye | None) -> NoReturn:
         the_limit.avoid(handover.numbers)
         handover.place()
         execve = program.becoming(path, *handover.tell(request.argv))
-        tell(request, the_limit)
+        for line in the_limit.said(quiet=request.quiet, verbose=request.verbose):
+            say(line)
         handover.settle()
         # Python ignores these for itself.
         _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
@@ -111,12 +112,3 @@ def _become(request: Request, eye: Eye | None) -> NoReturn:
     except BaseException as error:
         handover.undo(error)
         raise
-
-
-def tell(request: Request, the_limit: limiting.Limit) -> None:
-    """Say on standard error what the user has to know, or with -v what is enforced."""
-    if the_limit.tightened and not request.quiet:
-        say(f"nonet: level {the_limit.level} instead of {DEFAULT}: {the_limit.tightened}")
-    if request.verbose:
-        for line in the_limit.describe():
-            say(f"nonet: {line}")

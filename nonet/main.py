@@ -44,6 +44,11 @@ def _run(words: list[str]) -> int:
         if values is None:
             return 0
     request = options.request(values)
+    if "freeze" in values.choices:
+        from nonet.freeze.freezing import freeze
+
+        freeze(request, values.choices["freeze"], values.choices.get("freeze_arch"))
+        return 0
     return _explain(request) if request.explain else launch(request)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nonet.grants import Grant
     from nonet.report.eye import Wish
 
+FREEZE_ARCHES = ("x86_64", "aarch64")
 SYNOPSIS = "nonet [OPTIONS] [--] PROGRAM [ARGUMENT]..."
 _MAX_DESCRIPTOR = 2**31 - 1
 
@@ -77,6 +78,19 @@ OPTIONS = (
         f"What enforces: {', '.join(HOW)} (the first is the default).",
         metavar="HOW",
         choices=HOW,
+    ),
+    Option(
+        ("--freeze",),
+        TEXT,
+        "Write this command line to FILE, as an executable without Python.",
+        metavar="FILE",
+    ),
+    Option(
+        ("--freeze-arch",),
+        CHOICE,
+        "The machine that FILE is for; this one's by default.",
+        metavar="ARCH",
+        choices=FREEZE_ARCHES,
     ),
     Option(("--explain",), FLAG, "Say what would be opened, handed over, refused; run nothing."),
     Option(("--json",), FLAG, "With --explain: say it as JSON."),
@@ -171,10 +185,9 @@ def _take(values: Values, option: Option, text: str) -> bool:
 
 def request(values: Values) -> Request:
     """Return the request that options ask for. Raises UsageError."""
-    if not values.argv:
+    _check_together(values)
+    if not values.argv and "freeze" not in values.choices:
         raise UsageError("run PROGRAM", "none was given", SYNOPSIS)
-    if "json" in values.flags and "explain" not in values.flags:
-        raise UsageError("use --json", "it goes with --explain")
     for fd in values.keep:
         if not 0 <= fd <= _MAX_DESCRIPTOR:
             raise UsageError(f"keep descriptor {fd}", "there is no such number")
@@ -192,6 +205,16 @@ def request(values: Values) -> Request:
         quiet="quiet" in values.flags,
         verbose="verbose" in values.flags,
     )
+
+
+def _check_together(values: Values) -> None:
+    """Refuse options that mean nothing without another, or beside it. Raises UsageError."""
+    if "json" in values.flags and "explain" not in values.flags:
+        raise UsageError("use --json", "it goes with --explain")
+    if "freeze_arch" in values.choices and "freeze" not in values.choices:
+        raise UsageError("use --freeze-arch", "it goes with --freeze")
+    if "freeze" in values.choices and "explain" in values.flags:
+        raise UsageError("use --freeze", "--explain does nothing")
 
 
 def _wish(values: Values) -> Wish:

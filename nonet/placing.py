@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from nonet.grants import Grant
 
+PASSED, KEPT = "it was passed by LISTEN_FDS", "it is to be kept"
+IN_USE = "an inherited descriptor is in use there"
+ELSEWHERE = "close it (--close-others), or pin the grant elsewhere (fd={fd})"
+TOO_HIGH = "RLIMIT_NOFILE is below it"
 FIRST = 3  # SD_LISTEN_FDS_START (sd_listen_fds(3))
 
 
@@ -40,7 +44,7 @@ def assign(
                     f"place {quote(str(grant))} at {fd}", "another grant is pinned there"
                 )
             if fd in theirs or fd in kept:
-                owner = "it was passed by LISTEN_FDS" if fd in theirs else "it is to be kept"
+                owner = PASSED if fd in theirs else KEPT
                 raise NonetError(f"place {quote(str(grant))} at {fd}", owner)
             pinned.add(fd)
     numbers = []
@@ -54,8 +58,8 @@ def assign(
         if following in in_use:
             raise NonetError(
                 f"place {quote(str(grant))} at {following}",
-                "an inherited descriptor is in use there",
-                f"close it (--close-others), or pin the grant elsewhere (fd={following + 1})",
+                IN_USE,
+                ELSEWHERE.format(fd=following + 1),
             )
         numbers.append((following,))
         following += 1
@@ -105,7 +109,7 @@ def place(wanted: Mapping[int, int]) -> None:
         for at, to in moves(wanted, free):
             os.dup2(at, to, inheritable=to != free)
     except OSError as error:
-        why = "RLIMIT_NOFILE is below it" if error.errno == errno.EBADF else reason(error)
+        why = TOO_HIGH if error.errno == errno.EBADF else reason(error)
         raise NonetError(f"place a grant at {to}", why) from error
     for fd in wanted:
         os.set_inheritable(fd, True)  # noqa: FBT003 - the library's own

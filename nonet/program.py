@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
 
-_NO_PATH = b"/bin:/usr/bin"  # where execvp(3) looks without PATH (confstr(3), _CS_PATH)
+NO_PATH = b"/bin:/usr/bin"  # where execvp(3) looks without PATH (confstr(3), _CS_PATH)
 # What Python sets in the environment when it coerces the C locale (PEP 538).
 _COERCED = (b"LC_CTYPE=C.UTF-8", b"LC_CTYPE=C.utf8", b"LC_CTYPE=UTF-8")
-_HINTS = {
+HINTS = {
     errno.ENOENT: "the interpreter that its first line or its ELF header names is not there",
     errno.ENOEXEC: "a script needs a first line like #!/bin/sh",
 }
@@ -47,7 +47,7 @@ def find(name: bytes, environ: Sequence[bytes]) -> bytes:
     if b"/" in name:
         _check_executable(name)
         return name
-    path = next((v[5:] for v in environ if v.startswith(b"PATH=")), _NO_PATH)
+    path = next((v[5:] for v in environ if v.startswith(b"PATH=")), NO_PATH)
     refusal: CannotExecuteError | None = None
     hint = None
     for place in path.split(b":") if name else ():
@@ -85,7 +85,7 @@ def becoming(
         try:
             execve()
         except OSError as error:
-            hint = _HINTS.get(error.errno or 0)
+            hint = HINTS.get(error.errno or 0)
             raise CannotExecuteError(f"execute {quote(argv[0])}", reason(error), hint) from error
         raise AssertionError("execve(2) returned without an error")
 

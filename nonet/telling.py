@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from nonet.grants import Grant
 
-_LISTEN = (b"LISTEN_FDS", b"LISTEN_PID", b"LISTEN_FDNAMES", b"LISTEN_PIDFDID")
-_UNNAMED = "unknown"  # what sd_listen_fds_with_names(3) calls it
+LISTEN = (b"LISTEN_FDS", b"LISTEN_PID", b"LISTEN_FDNAMES", b"LISTEN_PIDFDID")
+UNNAMED = "unknown"  # what sd_listen_fds_with_names(3) calls it
 
 
 class Placed:
@@ -54,7 +54,7 @@ def passed(environ: Sequence[bytes], pid: int, pidfd_id: Callable[[], int | None
     if not (count.isascii() and count.isdigit() and len(count) <= 9):  # noqa: PLR2004 - no more fit
         raise NonetError("read LISTEN_FDS", f"{quote(count)} is no number")
     if names is None:
-        return [_UNNAMED] * int(count)
+        return [UNNAMED] * int(count)
     named = names.split(":") if names or count != "0" else []
     if len(named) != int(count):
         raise NonetError(
@@ -78,7 +78,7 @@ def environment(
     """
     names = dict(enumerate(before, FIRST))
     for one in placed:
-        names.update(dict.fromkeys(one.fds, one.name or _UNNAMED))
+        names.update(dict.fromkeys(one.fds, one.name or UNNAMED))
     count = 0
     while FIRST + count in names:
         count += 1
@@ -92,15 +92,16 @@ def environment(
             told["LISTEN_PIDFDID"] = str(pidfd_id)
     for one in placed:
         if one.name:
-            told[f"NONET_FD_{_shout(one.name)}"] = str(one.fds[0])
+            told[f"NONET_FD_{shout(one.name)}"] = str(one.fds[0])
             if one.port is not None:
-                told[f"NONET_PORT_{_shout(one.name)}"] = str(one.port)
-    replaced = {name.encode() for name in told}.union(_LISTEN)
+                told[f"NONET_PORT_{shout(one.name)}"] = str(one.port)
+    replaced = {name.encode() for name in told}.union(LISTEN)
     kept = [variable for variable in environ if variable.partition(b"=")[0] not in replaced]
     return kept + [f"{name}={value}".encode() for name, value in told.items()]
 
 
-def _shout(name: str) -> str:
+def shout(name: str) -> str:
+    """Return a grant's name as the environment spells it."""
     return name.upper().replace("-", "_").replace(".", "_")
 
 
@@ -111,11 +112,11 @@ def check_names(names: Iterable[str]) -> None:
     """
     seen: dict[str, str] = {}
     for name in names:
-        if name and _shout(name) in seen:
-            other = seen[_shout(name)]
+        if name and shout(name) in seen:
+            other = seen[shout(name)]
             what = "is given twice" if other == name else f"and {quote(other)} are one variable"
             raise UsageError(f"name a grant {quote(name)}", f"the name {what}")
-        seen[_shout(name)] = name
+        seen[shout(name)] = name
 
 
 def arguments(argv: Sequence[bytes], placed: Sequence[Placed]) -> list[bytes]:

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 AUTO, RLIMIT, SECCOMP = "auto", "rlimit", "seccomp"
 HOW = (AUTO, RLIMIT, SECCOMP)
 
+# The steps of enforcing, each with what may help where it fails.
+NO_NEW_PRIVS: tuple[str, str | None] = ("set no_new_privs", None)
+DOMAIN = (
+    "enter a Landlock domain", "16 domains can be nested, and an outer sandbox may forbid them",
+)  # fmt: skip
+FILTER = (
+    "install the seccomp filter",
+    "an outer sandbox may forbid seccomp(2), or the kernel lack CONFIG_SECCOMP_FILTER",
+)
+
 
 class Limit:
     """A level, and everything it takes to enforce it, ready to be put on."""
@@ -76,27 +86,29 @@ class Limit:
         """
         import prctl
 
-        step = "set no_new_privs"
-        hint = None
+        step, hint = NO_NEW_PRIVS
         try:
             prctl.set_no_new_privs(1)
             if self.rlimit is not None:
                 step = f"lower resource limit {self.rlimit} ({rlimit.ROW})"
                 rlimit.lower(self.rlimit)
             if self.ruleset is not None:
-                step = "enter a Landlock domain"
-                hint = "16 domains can be nested, and an outer sandbox may forbid them"
+                step, hint = DOMAIN
                 landlock.restrict(self.ruleset)
-            step = "install the seccomp filter"
-            hint = (
-                "an outer sandbox may forbid seccomp(2), or the kernel lack CONFIG_SECCOMP_FILTER"
-            )
+            step, hint = FILTER
             if self.served is not None:
                 self.served.install(self.filter.number, self.filter.code)
             else:
                 kernel.seccomp_set_mode_filter(self.filter.number, self.filter.code)
         except OSError as error:
             raise CannotEnforceError(step, reason(error), hint) from error
+
+    def said(self, *, quiet: bool, verbose: bool) -> list[str]:
+        """Return what the user has to know, or with -v what is enforced, a line each."""
+        lines = []
+        if self.tightened and not quiet:
+            lines.append(f"nonet: level {self.level} instead of {levels.DEFAULT}: {self.tightened}")
+        return lines + ([f"nonet: {line}" for line in self.describe()] if verbose else [])
 
     def describe(self) -> list[str]:
         """Return what enforces the level and what stays open, a line each."""

@@ -11,12 +11,14 @@ import errno
 import os
 
 from nonet import kernel, levels
+from nonet.errors import reason
 
 # Below ABI 2 (Linux 5.19) every domain forbids link and rename between directories.
 FIRST_USABLE_ABI = 2
+_NEWER = "Linux 5.19 or later"
 _ACCESS_FS_REFER = 1 << 13  # LANDLOCK_ACCESS_FS_REFER, ABI 2
 
-_MISSING = {
+MISSING = {
     errno.ENOSYS: (
         "this kernel has no Landlock",
         "a kernel from 5.13 on, built with CONFIG_SECURITY_LANDLOCK=y",
@@ -51,12 +53,21 @@ class Landlock:
 def probe() -> Landlock:
     """Ask the kernel. "This kernel cannot" is a value, not an error."""
     try:
-        return Landlock(kernel.landlock_abi())
+        return present(kernel.landlock_abi())
     except OSError as error:
-        why, hint = _MISSING.get(
-            error.errno or 0, (f"Landlock does not answer ({error.strerror})", "")
-        )
-        return Landlock(0, why, hint)
+        return missing(error.errno or 0, reason(error))
+
+
+def present(abi: int) -> Landlock:
+    """Return what a kernel with this ABI can do."""
+    if abi < FIRST_USABLE_ABI:
+        return Landlock(abi, f"its ABI {abi} would forbid renames between directories", _NEWER)
+    return Landlock(abi)
+
+
+def missing(number: int, why: str) -> Landlock:
+    """Return what a kernel can do that answers with an errno, which is called `why`."""
+    return Landlock(0, *MISSING.get(number, (f"Landlock does not answer ({why})", "")))
 
 
 def ruleset(level: str, abi: int, *, ipv6: bool = True) -> kernel.RulesetAttr:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from nonet import cli, errors, grants, held, levels, limiting, opening
+from nonet import cli, errors, grants, held, levels, limiting, sockets
 from nonet.report import parent
 
 if TYPE_CHECKING:
@@ -204,8 +204,8 @@ def test_the_manual_explains_every_transport() -> None:
 
 def test_the_manual_says_the_defaults_of_a_grant() -> None:
     text = section("GRANTS")
-    assert f"together; {opening.DEFAULT_TIMEOUT:g} by default" in text
-    assert f";\n{opening.DEFAULT_BACKLOG} by default" in text
+    assert f"together; {sockets.DEFAULT_TIMEOUT:g} by default" in text
+    assert f";\n{sockets.DEFAULT_BACKLOG} by default" in text
 
 
 def test_a_level_is_described_in_the_same_words() -> None:

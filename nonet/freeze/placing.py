@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The numbers that the descriptors of a frozen launcher get, when it runs, as in nonet.placing.
+
+What a service manager passes is known only then. `passed` is how many descriptors that is.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from nonet import handover, placing
+from nonet.errors import FAILED, quote
+from nonet.freeze.code import Label
+from nonet.freeze.saying import begin_message, end, must, put_filled
+
+TYPE_CHECKING = False  # as in nonet.limiting.filter
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nonet.freeze.code import Cell, Code
+    from nonet.freeze.frozen import Frozen, Held
+
+_STANDARD = (0, 1, 2)
+_F_GETFD, _F_SETFD, _F_DUPFD_CLOEXEC = 1, 2, 1030
+_LAST = 2**31 - 1
+
+
+def say_and_end(code: Code, text: str, **numbers: Cell) -> None:
+    """End with a message in which "(name)" stands for a number."""
+    begin_message(code)
+    put_filled(code, text, {f"({name})": cell for name, cell in numbers.items()})
+    end(code, FAILED)
+
+
+# --- what stays open whatever happens to the others ---
+
+
+def require_open(code: Code, keep: list[int], pinned: set[int]) -> None:
+    """End unless everything is open that is to be handed over."""
+    fd = code.cell("fd")
+    for number in sorted({*keep, *_STANDARD} - pinned):
+        code.set(fd, number)
+        code.syscall("fcntl", fd, _F_GETFD)
+        with code.when(code.result, "<", 0):
+            hint = handover.GIVE_SOMETHING.format(fd=number) if number in _STANDARD else None
+            _not_open(code, hint)
+    code.set(fd, placing.FIRST)
+    last = code.cell("last")
+    code.add(last, code.cell("passed"), placing.FIRST)
+    with code.loop() as over:
+        code.branch(fd, ">=", last, over)
+        code.syscall("fcntl", fd, _F_GETFD)
+        with code.when(code.result, "<", 0):
+            _not_open(code, handover.WAS_PASSED)
+        code.add(fd, fd, 1)
+
+
+def _not_open(code: Code, hint: str | None) -> None:
+    text = f"nonet: cannot hand over descriptor (fd): {handover.NOT_OPEN}"
+    say_and_end(code, text + (f"\nnonet: hint: {hint}" if hint else ""), fd=code.cell("fd"))
+
+
+def is_mine(code: Code, held: Held | None, to: Label) -> None:
+    """Go on at a label if `fd` is that of a grant."""
+    if held is None:
+        return
+    at, other, past = code.cell("mine"), code.cell("other"), Label()
+    code.set(at, 0)
+    with code.loop() as over:
+        code.branch(at, ">=", code.cell("opened"), over)
+        code.add(other, at, at)
+        code.add(other, other, other)
+        code.add(other, other, other)
+        code.add(other, other, held.fds)
+        code.load(other, other)
+        code.branch(other, "==", code.cell("fd"), to)
+        code.add(at, at, 1)
+    code.place(past)
+
+
+def close_others(code: Code, keep: list[int], pinned: set[int], held: Held | None) -> None:
+    """Close every descriptor that neither stays nor is that of a grant (close_range(2))."""
+    low, fd, high = code.cell("low"), code.cell("fd"), code.cell("high")
+    what = "close the other descriptors"
+    code.set(low, 0)
+    code.set(fd, 0)
+    last = code.cell("last")
+    code.add(last, code.cell("passed"), placing.FIRST)
+    stays = sorted({*keep, *_STANDARD} - pinned)
+    with code.loop() as over:  # from one that stays to the next
+        kept = Label()
+        code.set(fd, _LAST)
+        for number in stays:
+            with code.when(low, "<=", number), code.when(fd, ">", number):
+                code.set(fd, number)
+        with code.when(low, "<", last):
+            first = code.cell("n")
+            code.set(first, placing.FIRST)
+            with code.when(first, "<", low):
+                code.set(first, low)
+            with code.when(first, "<", last), code.when(fd, ">", first):
+                code.set(fd, first)
+        if held is not None:
+            _nearest(code, held, low, fd)
+        code.add(high, fd, -1)
+        code.branch(low, ">", high, kept)
+        code.branch(fd, "==", _LAST, over)
+        must(code, what, "close_range", low, high, 0)
+        code.place(kept)
+        code.add(low, fd, 1)
+    must(code, what, "close_range", low, _LAST, 0)
+
+
+def _nearest(code: Code, held: Held, low: Cell, fd: Cell) -> None:
+    """Lower `fd` to that of a grant which is not below `low`."""
+    at, other = code.cell("mine"), code.cell("other")
+    code.set(at, 0)
+    with code.loop() as over:
+        code.branch(at, ">=", code.cell("opened"), over)
+        element(code, other, held.fds, at)
+        with code.when(other, ">=", low), code.when(other, "<", fd):
+            code.set(fd, other)
+        code.add(at, at, 1)
+
+
+def element(code: Code, to: Cell, array: Label, index: Cell) -> None:
+    """Store an element of an array."""
+    where(code, to, array, index)
+    code.load(to, to)
+
+
+def where(code: Code, to: Cell, array: Label, index: Cell) -> None:
+    """Store the address of an element of an array."""
+    code.add(to, index, index)
+    code.add(to, to, to)
+    code.add(to, to, to)
+    code.add(to, to, array)
+
+
+# --- which number each gets ---
+
+
+class Pairs:
+    """The numbers that are wanted, and where what is wanted there is."""
+
+    def __init__(self, code: Code, grants: Sequence[Frozen]) -> None:
+        self.first: dict[int, int] = {}  # the pair of each grant's first number
+        count = 0
+        for one in grants:
+            self.first[one.place] = count
+            count += len(one.grant.fds) or 1
+        self.count = count
+        self.wanted, self.at = code.area(8 * count), code.area(8 * count)
+
+
+def assign(
+    code: Code,
+    grants: Sequence[Frozen],
+    held: Held,
+    pairs: Pairs,
+    stays: list[int] | None,
+) -> None:
+    """Give each grant its numbers. `stays` are those in use; None: whatever is open."""
+    cell = code.cell
+    fd, last, following, opened = cell("fd"), cell("last"), cell("following"), cell("n")
+    pinned = {number for one in grants for number in one.grant.fds}
+    code.add(last, cell("passed"), placing.FIRST)
+    for one in grants:
+        for number in one.grant.fds:
+            if number >= placing.FIRST:
+                with code.when(last, ">", number):
+                    what = f"nonet: cannot place {quote(str(one.grant))} at {number}"
+                    say_and_end(code, f"{what}: {placing.PASSED}")
+    code.set(following, last)
+    for one in grants:
+        place = 8 * pairs.first[one.place]
+        code.load(opened, held.fds, 8 * one.place)
+        if one.grant.fds:
+            for offset, number in enumerate(one.grant.fds):
+                code.store(pairs.wanted, place + 8 * offset, number)
+                code.store(pairs.at, place + 8 * offset, opened)
+            continue
+        _skip(code, following, sorted(pinned))
+        code.set(fd, following)
+        taken, free = Label(), Label()
+        if stays is None:
+            is_mine(code, held, free)
+            code.syscall("fcntl", fd, _F_GETFD)
+            code.branch(code.result, "<", 0, free)
+        else:
+            for number in stays:
+                code.branch(fd, "==", number, taken)
+            code.jump(free)
+        code.place(taken)
+        code.add(opened, fd, 1)
+        what = f"nonet: cannot place {quote(str(one.grant))} at (fd): {placing.IN_USE}"
+        hint = placing.ELSEWHERE.format(fd="(next)")
+        say_and_end(code, f"{what}\nnonet: hint: {hint}", fd=fd, next=opened)
+        code.place(free)
+        code.store(pairs.wanted, place, following)
+        code.store(pairs.at, place, opened)
+        code.add(following, following, 1)
+
+
+def _skip(code: Code, number: Cell, taken: list[int]) -> None:
+    """Raise a number past those that are taken, which rise."""
+    for one in taken:
+        with code.when(number, "==", one):
+            code.add(number, number, 1)
+
+
+# --- moving them there ---
+
+
+def place(code: Code, pairs: Pairs, *, moves_error: bool) -> None:
+    """Bring the descriptors to their numbers, to be inherited; the rest is closed on exec."""
+    cell = code.cell
+    at, to, one, free = cell("at fd"), cell("to fd"), cell("pair"), cell("free")
+    changed, left = cell("changed"), cell("left")
+    _find_free(code, pairs, free)
+    if moves_error:
+        code.syscall("fcntl", 2, _F_DUPFD_CLOEXEC, free)
+        code.set(cell("standard error"), code.result)
+    with code.loop() as over:
+        code.set(changed, 0)
+        code.set(left, 0)
+        code.set(one, 0)
+        with code.loop() as passed:
+            code.branch(one, ">=", pairs.count, passed)
+            element(code, to, pairs.wanted, one)
+            element(code, at, pairs.at, one)
+            next_pair = Label()
+            code.branch(at, "==", to, next_pair)
+            code.set(left, 1)
+            _if_needed(code, pairs, next_pair)
+            code.syscall("dup3", at, to, 0)
+            _require_placed(code)
+            where(code, cell("n"), pairs.at, one)
+            code.store(cell("n"), 0, to)
+            code.set(changed, 1)
+            code.place(next_pair)
+            code.add(one, one, 1)
+        code.branch(left, "==", 0, over)
+        with code.when(changed, "==", 0):
+            _break_circle(code, pairs, free)
+    for number in range(pairs.count):
+        code.load(to, pairs.wanted, 8 * number)
+        code.syscall("fcntl", to, _F_SETFD, 0)
+
+
+def _find_free(code: Code, pairs: Pairs, free: Cell) -> None:
+    """Store a number above all that are wanted."""
+    other = code.cell("n")
+    code.set(free, 2)
+    for number in range(pairs.count):
+        for array in (pairs.wanted, pairs.at):
+            code.load(other, array, 8 * number)
+            with code.when(other, ">", free):
+                code.set(free, other)
+    code.add(free, free, 1)
+
+
+def _if_needed(code: Code, pairs: Pairs, to: Label) -> None:
+    """Go on at a label while another pair waits for what is at this one's number."""
+    other, there, wanted = code.cell("mine"), code.cell("other"), code.cell("n")
+    code.set(other, 0)
+    with code.loop() as over:
+        code.branch(other, ">=", pairs.count, over)
+        element(code, there, pairs.at, other)
+        with code.when(there, "==", code.cell("to fd")):
+            element(code, wanted, pairs.wanted, other)
+            code.branch(wanted, "!=", there, to)
+        code.add(other, other, 1)
+
+
+def _break_circle(code: Code, pairs: Pairs, free: Cell) -> None:
+    """Put one aside that others' numbers wait for."""
+    other, there, wanted, aside = (code.cell(n) for n in ("mine", "other", "n", "aside fd"))
+    code.set(other, 0)
+    with code.loop() as found:
+        element(code, there, pairs.at, other)
+        element(code, wanted, pairs.wanted, other)
+        code.branch(there, "!=", wanted, found)
+        code.add(other, other, 1)
+    code.set(code.cell("to fd"), free)
+    code.syscall("fcntl", there, _F_DUPFD_CLOEXEC, free)
+    _require_placed(code)
+    code.set(aside, code.result)
+    code.set(code.cell("at fd"), there)
+    code.set(other, 0)
+    with code.loop() as over:
+        code.branch(other, ">=", pairs.count, over)
+        element(code, there, pairs.at, other)
+        element(code, wanted, pairs.wanted, other)
+        with code.when(there, "==", code.cell("at fd")), code.when(there, "!=", wanted):
+            where(code, wanted, pairs.at, other)
+            code.store(wanted, 0, aside)
+        code.add(other, other, 1)
+
+
+def _require_placed(code: Code) -> None:
+    """End if a descriptor could not be moved to its number."""
+    with code.when(code.result, "<", 0):
+        text = "nonet: cannot place a grant at (to): "
+        for number in (errno.EBADF, errno.EINVAL):
+            with code.when(code.result, "==", -number):
+                say_and_end(code, text + placing.TOO_HIGH, to=code.cell("to fd"))
+        code.operate("-", code.cell("errno"), 0, code.result)
+        say_and_end(code, f"{text}(why)", to=code.cell("to fd"))
