@@ -110,7 +110,7 @@ def write(code: Code, request: Request, grants: Sequence[Frozen], known: list[Ou
         code.step("place")
         stays = sorted({*keep, 0, 1, 2}) if request.close_others else None
         numbers.assign(code, grants, mine, pairs, stays)
-        numbers.place(code, pairs, moves_error=2 in pinned)  # noqa: PLR2004 - standard error
+        numbers.place(code, pairs, mine, moves_error=2 in pinned)  # noqa: PLR2004 - standard error
     code.step("tell")
     if mine is not None and pairs is not None:
         telling.say_ports(code, grants, mine, pairs)

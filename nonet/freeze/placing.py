@@ -212,7 +212,7 @@ def _skip(code: Code, number: Cell, taken: list[int]) -> None:
 # --- moving them there ---
 
 
-def place(code: Code, pairs: Pairs, *, moves_error: bool) -> None:
+def place(code: Code, pairs: Pairs, held: Held, *, moves_error: bool) -> None:
     """Bring the descriptors to their numbers, to be inherited; the rest is closed on exec."""
     cell = code.cell
     at, to, one, free = cell("at fd"), cell("to fd"), cell("pair"), cell("free")
@@ -246,6 +246,9 @@ def place(code: Code, pairs: Pairs, *, moves_error: bool) -> None:
     for number in range(pairs.count):
         code.load(to, pairs.wanted, 8 * number)
         code.syscall("fcntl", to, _F_SETFD, 0)
+    for grant, first in pairs.first.items():  # where it was may be another's place now
+        code.load(to, pairs.wanted, 8 * first)
+        code.store(held.fds, 8 * grant, to)
 
 
 def _find_free(code: Code, pairs: Pairs, free: Cell) -> None:

@@ -70,7 +70,7 @@ class X86_64(Code):  # noqa: N801 - its name
         self, to: Cell, base: Cell | Label, offset: int = 0, size: int = 8
     ) -> None:
         self._take(_AX, base)
-        self.emit(_LOADS[size] + b"\x80" + struct.pack("<i", offset))  # mov(zx) rax, [rax + offset]
+        self.emit(_LOADS[size] + _away(0x40, offset))  # mov(zx) rax, [rax + offset]
         self._give(to)
 
     def store(  # noqa: D102
@@ -78,14 +78,17 @@ class X86_64(Code):  # noqa: N801 - its name
     ) -> None:
         self._take(_AX, base)
         self._take(_CX, value)
-        self.emit(_STORES[size] + b"\x88" + struct.pack("<i", offset))  # mov [rax + offset], rcx
+        self.emit(_STORES[size] + _away(0x48, offset))  # mov [rax + offset], rcx
 
     def branch(  # noqa: D102
         self, one: Operand, condition: str, other: Operand, to: Label
     ) -> None:
         self._take(_AX, one)
-        self._take(_CX, other)
-        self.emit(b"\x48\x39\xc8")  # cmp rax, rcx
+        if isinstance(other, int) and -128 <= other < 128:  # noqa: PLR2004 - a signed byte
+            self.emit(b"\x48\x83\xf8" + struct.pack("<b", other))  # cmp rax, number
+        else:
+            self._take(_CX, other)
+            self.emit(b"\x48\x39\xc8")  # cmp rax, rcx
         self._relative(bytes((0x0F, _JUMPS[condition])), to)
 
     def jump(self, to: Label) -> None:  # noqa: D102
@@ -146,3 +149,10 @@ class X86_64(Code):  # noqa: N801 - its name
         short = -128 <= away < 128  # noqa: PLR2004 - a signed byte
         form = (0x43 if short else 0x83) + ((register & 7) << 3)  # [rbx + away]
         self.emit(bytes((rex, *rest, form)) + struct.pack("<b" if short else "<i", away))
+
+
+def _away(form: int, offset: int) -> bytes:
+    """Return the end of an instruction on [rax + offset]."""
+    if -128 <= offset < 128:  # noqa: PLR2004 - a signed byte
+        return bytes((form,)) + struct.pack("<b", offset)
+    return bytes((form + 0x40,)) + struct.pack("<i", offset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -102,3 +103,12 @@ def machine(request: pytest.FixtureRequest, installed: str, network: Network) ->
     os.chown(home, uid, uid)
     yield Machine(installed, network, home, uid)
     shutil.rmtree(home)
+
+
+@pytest.fixture
+def server(machine: Machine) -> Iterator[socket.socket]:
+    """A listener inside, on loopback, that a test may be granted a connection to."""
+    inside = machine.network.inside
+    with machine.network.call(inside, lambda: socket.create_server(("127.0.0.1", 0))) as made:
+        made.settimeout(5)
+        yield made

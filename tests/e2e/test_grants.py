@@ -32,15 +32,6 @@ if TYPE_CHECKING:
     from conftest import Machine
 
 
-@pytest.fixture
-def server(machine: Machine) -> socket.socket:
-    one = in_network(machine)
-    one.bind(("127.0.0.1", 0))
-    one.listen(8)
-    one.settimeout(5)
-    return one
-
-
 @pytest.mark.parametrize(
     ("options", "found"),
     [

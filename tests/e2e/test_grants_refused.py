@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from conftest import Machine
 
 
-@pytest.fixture
-def server(machine: Machine) -> socket.socket:
-    one = in_network(machine)
-    one.bind(("127.0.0.1", 0))
-    one.listen(8)
-    one.settimeout(5)
-    return one
-
-
 def test_failures_each_say_what_and_why(machine: Machine, server: socket.socket) -> None:
     host, port = server.getsockname()
     (machine.home / "file").write_text("")
