@@ -27,6 +27,7 @@ SETUP_PACKAGES = \
     gcc:gcc
 TEST_PACKAGES = \
     chromium:chromium \
+    cron:cron \
     curl:curl \
     dbus-run-session:dbus-daemon \
     dropbear:dropbear-bin \
@@ -53,6 +54,7 @@ TEST_PACKAGES = \
     sqlite3:sqlite3 \
     ssh-agent:openssh-client \
     strace:strace \
+    sudo:sudo \
     systemd-socket-activate:systemd \
     unbound:unbound \
     wget:wget \

@@ -7,6 +7,7 @@ Nothing is opened, closed or run here. The judgements are those of the launch.
 from __future__ import annotations
 
 import os
+import stat
 
 from nonet import held, kernel, limiting, placing, program, telling
 from nonet.address import SEQPACKET, TCP
@@ -96,13 +97,13 @@ def _of_inherited(
     why = "it is not open" if missing else None
     if not missing and not closed:
         why = held.open_ended(fd, the_limit.level, ipv6=the_limit.ipv6)
-    link = "" if missing else os.readlink(f"/proc/self/fd/{fd}")
+    socket = not missing and stat.S_ISSOCK(os.fstat(fd).st_mode)
     outcome = _REFUSED if why and (missing or fd not in keep) else _HANDED
     return {
         "fds": [fd],
         "name": names.get(fd),
-        "what": link or None,
-        "sealed": why is None if link.startswith("socket:") else None,
+        "what": None if missing else held.link(fd),
+        "sealed": why is None if socket else None,
         "reason": why,
         "outcome": _CLOSED if closed else outcome,
     }
@@ -124,7 +125,8 @@ def text(plan: dict[str, Any]) -> str:
         for one in plan[title]:
             numbers = ",".join(str(fd) for fd in one["fds"])
             words = [one.get("verb"), one["what"], f"as {one['name']}" if one["name"] else None]
-            line = f"  {numbers:>3}  {' '.join(word for word in words if word)}: {one['outcome']}"
+            what = " ".join(word for word in words if word)
+            line = f"  {numbers:>3}  {f'{what}: ' if what else ''}{one['outcome']}"
             line += ", sealed" if one["sealed"] and one["outcome"] == _HANDED else ""
             lines.append(f"{line}; {one['reason']}" if one["reason"] else line)
     return "\n".join(lines)

@@ -8,6 +8,7 @@ is not handed over unless the user said so.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -16,6 +17,8 @@ from nonet.errors import NonetError, OpenEndedError, quote, reason
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nonet.grants import Grant
 
 # include/linux/socket.h, include/linux/net.h, include/uapi/linux/in.h
@@ -100,24 +103,47 @@ def _why_loose(family: int, *, tied: bool, ipv6: bool) -> str | None:
 def descriptors() -> list[int]:
     """Return the open descriptors, in order, from /proc/self/fd (proc(5)).
 
-    Raises NonetError without /proc.
+    Without /proc every number is tried that may be open. Raises NonetError where the
+    kernel does not tell which may.
     """
+    numbers: Iterable[int]
     try:
         with os.scandir("/proc/self/fd") as entries:
-            numbers = [int(entry.name) for entry in entries]
-    except OSError as error:
-        raise NonetError(
-            "list the open descriptors",
-            f"/proc/self/fd: {reason(error)}",
-            "mount /proc, or close all but the standard streams with --close-others",
-        ) from error
-    return sorted(fd for fd in numbers if _is_open(fd))
+            numbers = sorted(int(entry.name) for entry in entries)
+    except OSError:
+        numbers = range(_above_all())
+    return [fd for fd in numbers if _is_open(fd)]
+
+
+def _above_all() -> int:
+    """Return a number that every open descriptor is below.
+
+    RLIMIT_NOFILE is none: it can be lowered below what is open. But select(2) refuses a
+    number in the kernel's table that is not open, and passes over one beyond it.
+    """
+    number, why = 64, "select(2) refuses every number"  # tables are of whole words of bits
+    while number < kernel.LAST_DESCRIPTOR:
+        if not _is_open(number):
+            try:
+                kernel.select(number)
+            except OSError as error:
+                if error.errno != errno.EBADF:
+                    why = f"select(2): {reason(error)}"
+                    break
+            else:
+                return number
+        number *= 2
+    raise NonetError(
+        "list the open descriptors",
+        f"there is no /proc/self/fd, and {why}",
+        "mount /proc, or close all but the standard streams with --close-others",
+    )
 
 
 def _is_open(fd: int) -> bool:
     try:
         os.fstat(fd)
-    except OSError:  # the descriptor that listed the others
+    except OSError:
         return False
     return True
 
@@ -130,10 +156,10 @@ def open_ended(fd: int, level: str, *, ipv6: bool = True) -> str | None:
         return judge(kernel.socket_identity(fd), level, tied=tied, ipv6=ipv6)
     if stat.S_IFMT(mode):  # a file, pipe or device: file permissions mediated it
         return None
-    try:
-        door = DOORS.get(os.readlink(f"/proc/self/fd/{fd}"))
-    except OSError:
+    what = link(fd)
+    if what is None:
         return UNTOLD
+    door = DOORS.get(what)
     return door_open(door) if door else None
 
 
@@ -150,6 +176,14 @@ def hint(fd: int | str) -> str:
 def refused_grant(grant: Grant, why: str) -> OpenEndedError:
     """Return the error for a grant that is open-ended."""
     return OpenEndedError(f"hand over {quote(str(grant))}", why, "',unsealed' hands it over so")
+
+
+def link(fd: int) -> str | None:
+    """Return what an open descriptor links to in /proc/self/fd; None without /proc."""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return None
 
 
 def check(fds: list[int], level: str, keep: frozenset[int], *, ipv6: bool = True) -> None:

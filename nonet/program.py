@@ -35,8 +35,7 @@ def environment() -> list[bytes]:
         with open("/proc/self/environ", "rb") as file:
             return file.read().split(b"\0")[:-1]
     except OSError:
-        variables = [name + b"=" + value for name, value in os.environb.items()]
-        return [variable for variable in variables if variable not in _COERCED]
+        return [variable for variable in kernel.environ() if variable not in _COERCED]
 
 
 def find(name: bytes, environ: Sequence[bytes]) -> bytes:

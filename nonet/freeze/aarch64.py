@@ -26,11 +26,11 @@ class AArch64(Code):
     CALLS = {  # noqa: RUF012 - a constant
         "dup": 23, "dup3": 24, "fcntl": 25, "unlinkat": 35, "renameat": 38, "fstatfs": 44,
         "ftruncate": 46, "faccessat": 48, "openat": 56, "close": 57, "getdents64": 61,
-        "write": 64, "ppoll": 73, "readlinkat": 78, "newfstatat": 79, "fstat": 80,
+        "write": 64, "pselect6": 72, "ppoll": 73, "readlinkat": 78, "newfstatat": 79, "fstat": 80,
         "exit_group": 94, "kill": 129, "rt_sigaction": 134, "rt_sigprocmask": 135, "umask": 166,
         "prctl": 167, "getpid": 172, "socket": 198, "bind": 200, "listen": 201, "connect": 203,
         "getsockname": 204, "setsockopt": 208, "getsockopt": 209, "execve": 221, "mmap": 222,
-        "prlimit64": 261, "seccomp": 277, "pidfd_open": 434, "close_range": 436,
+        "seccomp": 277, "pidfd_open": 434, "close_range": 436,
         "faccessat2": 439, "landlock_create_ruleset": 444, "landlock_add_rule": 445,
         "landlock_restrict_self": 446,
     }  # fmt: skip

@@ -7,6 +7,7 @@ kernel what kind each descriptor is.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from nonet import held, levels
@@ -34,9 +35,7 @@ _FORMAT, _SOCKET = 0o170000, 0o140000  # S_IFMT, S_IFSOCK
 _SOL_SOCKET = 1
 _IDENTITY = {"domain": 39, "type": 3, "protocol": 38}  # SO_DOMAIN and so on, as in nonet.kernel
 _F_GETFD = 1
-_RLIMIT_NOFILE = 7
-_CLOSE_RANGE_CLOEXEC = 1 << 2  # since 5.11
-_LAST = 2**31 - 1
+_MOST = 1 << 20  # descriptors: as many as fs.nr_open allows, unless it has been changed
 _ENTRIES = 8192  # bytes read of a folder at once
 _RECLEN, _NAME = 16, 19  # in struct linux_dirent64 (getdents(2))
 _FOLDER = "/proc/self/fd"
@@ -225,11 +224,9 @@ def ten_times(code: Code, number: Cell) -> None:
 
 
 def _each_number(code: Code, mine: Callable[[Code, Label], None], judge: Label) -> None:
-    """Without /proc: try every number. What lies beyond the limit is not handed over."""
-    fd, limits, most = code.cell("fd"), code.reserved("limits", 16), code.cell("most")
-    code.syscall("prlimit64", 0, _RLIMIT_NOFILE, 0, limits)
-    require(code, "list the open descriptors")
-    code.load(most, limits)
+    """Without /proc: try every number that may be open, as held.descriptors() does."""
+    fd, most = code.cell("fd"), code.cell("most")
+    _find_end(code, most)
     code.set(fd, 0)
     with code.loop() as over:
         code.branch(fd, ">=", most, over)
@@ -240,5 +237,28 @@ def _each_number(code: Code, mine: Callable[[Code, Label], None], judge: Label) 
         code.call(judge)
         code.place(following)
         code.add(fd, fd, 1)
-    code.syscall("close_range", most, _LAST, _CLOSE_RANGE_CLOEXEC)
-    require(code, "keep the descriptors beyond RLIMIT_NOFILE")
+
+
+def _find_end(code: Code, most: Cell) -> None:
+    """Store a number that every open descriptor is below, found by select(2)."""
+    numbers = code.area(_MOST // 8 + 8)  # fd_set
+    at, size = code.cell("n"), code.cell("size")
+    code.set(most, 64)  # tables are of whole words of bits
+    with code.loop() as found:
+        following = Label()
+        code.syscall("fcntl", most, _F_GETFD)
+        code.branch(code.result, ">=", 0, following)
+        code.divide(at, size, most, 8)
+        code.add(at, at, numbers)
+        code.store(at, 0, 1)
+        code.add(size, most, 1)
+        code.syscall("pselect6", size, numbers, 0, 0, code.words([0, 0]), 0)
+        code.branch(code.result, ">=", 0, found)
+        code.store(at, 0, 0)
+        code.branch(code.result, "==", -errno.EBADF, following)
+        require(code, "list the open descriptors: select(2)")
+        code.place(following)
+        code.add(most, most, most)
+        with code.when(most, ">", _MOST):
+            code.set(code.result, -errno.EMFILE)
+            require(code, "list the open descriptors")

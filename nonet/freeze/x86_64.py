@@ -32,7 +32,7 @@ class X86_64(Code):  # noqa: N801 - its name
         "getsockname": 51, "setsockopt": 54, "getsockopt": 55, "kill": 62, "fcntl": 72,
         "ftruncate": 77, "umask": 95, "fstatfs": 138, "prctl": 157, "getdents64": 217,
         "exit_group": 231, "openat": 257, "newfstatat": 262, "unlinkat": 263, "renameat": 264,
-        "readlinkat": 267, "faccessat": 269, "ppoll": 271, "dup3": 292, "prlimit64": 302,
+        "readlinkat": 267, "pselect6": 270, "faccessat": 269, "ppoll": 271, "dup3": 292,
         "seccomp": 317, "execve": 59, "pidfd_open": 434, "close_range": 436, "faccessat2": 439,
         "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     }  # fmt: skip

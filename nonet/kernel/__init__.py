@@ -206,18 +206,39 @@ def pidfd_id() -> int | None:
         os.close(fd)
 
 
-_LAST_DESCRIPTOR = 2**31 - 1
+LAST_DESCRIPTOR = 2**31 - 1
+
+
+def select(fd: int) -> int:
+    """select(2) on one number, without waiting. Raises OSError (EBADF: it is not open).
+
+    A number beyond the kernel's table of descriptors is passed over (BUGS there).
+    """
+    word, bit = divmod(fd, 8 * ctypes.sizeof(ctypes.c_ulong))
+    numbers = (ctypes.c_ulong * (word + 1))()  # fd_set
+    numbers[word] = 1 << bit
+    at_once = (ctypes.c_long * 2)()  # struct timeval
+    return checked(libc.select(fd + 1, numbers, None, None, ctypes.byref(at_once)))
 
 
 def close_others(stays: frozenset[int]) -> None:
     """Close every descriptor but those (close_range(2))."""
     kept = sorted(stays)
-    for low, high in zip([-1, *kept], [*kept, _LAST_DESCRIPTOR], strict=True):
+    for low, high in zip([-1, *kept], [*kept, LAST_DESCRIPTOR], strict=True):
         if low + 1 < high:  # os.closerange(0, 0) would close everything
             os.closerange(low + 1, high)
 
 
 # --- becoming PROGRAM ---
+
+
+def environ() -> list[bytes]:
+    """Return the environment that the C library has, string by string (environ(7))."""
+    strings = ctypes.POINTER(ctypes.c_char_p).in_dll(libc, "environ")
+    count = 0
+    while strings and strings[count] is not None:
+        count += 1
+    return strings[:count] if count else []
 
 
 def execve(path: bytes, argv: Sequence[bytes], environ: Sequence[bytes]) -> Callable[[], int]:

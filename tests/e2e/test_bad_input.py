@@ -299,27 +299,6 @@ def test_all_of_landlocks_domains_are_used_up(machine: Machine) -> None:
     assert machine.run(*[machine.nonet] * 16, *ECHO).stdout == RAN
 
 
-def _without_proc(machine: Machine, *command: str) -> subprocess.CompletedProcess[bytes]:
-    script = 'mount -t tmpfs none /proc && exec "$@"'
-    user = ["--map-current-user"] if machine.uid else []
-    namespaces = ["unshare", "--mount", *user]
-    if machine.uid:  # mounting takes a user namespace in which one is root
-        namespaces = ["unshare", "--user", "--map-root-user", "--mount"]
-    return machine.run(*namespaces, "sh", "-c", script, "sh", *command)
-
-
-def test_proc_is_not_mounted(machine: Machine) -> None:
-    ended = _without_proc(machine, machine.nonet, *ECHO)
-    says(
-        ended,
-        125,
-        "nonet: cannot list the open descriptors: /proc/self/fd: no such file or directory",
-        "nonet: hint: mount /proc, or close all but the standard streams with --close-others",
-    )
-    ended = _without_proc(machine, machine.nonet, "--close-others", *ECHO)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, RAN, b"")
-
-
 @pytest.mark.parametrize("number", [3, 4])
 def test_too_few_descriptors_for_python_itself(machine: Machine, number: int) -> None:
     """With 3 no program can load its libraries (127), with 4 Python ends by itself (1)."""

@@ -111,13 +111,13 @@ SEALED = {
 }
 
 
-def _cases(table: dict[str, tuple[Any, ...]]) -> Iterator[Any]:
+def cases(table: dict[str, tuple[Any, ...]]) -> Iterator[Any]:
     for name, (make, levels, *reason) in table.items():
         for level in levels:
             yield pytest.param(make, level, *reason, id=f"{name}-{level}")
 
 
-@pytest.mark.parametrize(("make", "level", "reason"), list(_cases(OPEN_ENDED)))
+@pytest.mark.parametrize(("make", "level", "reason"), list(cases(OPEN_ENDED)))
 def test_open_ended_is_refused_unless_kept(
     machine: Machine, make: Callable[[], Any], level: str, reason: str
 ) -> None:
@@ -141,7 +141,7 @@ def test_open_ended_is_refused_unless_kept(
         assert b"No such file" in closed.stderr
 
 
-@pytest.mark.parametrize(("make", "level"), list(_cases(SEALED)))
+@pytest.mark.parametrize(("make", "level"), list(cases(SEALED)))
 def test_sealed_is_handed_over(machine: Machine, make: Callable[[], Any], level: str) -> None:
     with closing(machine.network.call(machine.network.inside, make)) as held:
         fd = held.fileno()
