@@ -52,9 +52,12 @@ class Handover:
     def open(self, *, tie: bool = False) -> None:
         """Open what is granted, or nothing; `tie` is as in opening.open_all().
 
-        From here to settle() a signal that would end nonet raises SignalError, so that
-        nothing is left behind. Raises NonetError.
+        What is to stay has to be open before, lest its number go to another. From here to
+        settle() a signal that would end nonet raises SignalError, so that nothing is left
+        behind. Raises NonetError.
         """
+        for fd in sorted(self._stays):
+            self._require_open(fd)
         if self._grants:
             from nonet import opening, signals
 
@@ -65,8 +68,6 @@ class Handover:
         """Close what is to be closed; refuse what is open-ended. Raises NonetError."""
         level, ipv6 = limit.level, limit.ipv6
         mine = limit.fds.union(one.fd for one in self._opened)
-        for fd in sorted(self._stays):
-            self._require_open(fd)
         if close_others:
             kernel.close_others(self._stays | mine)
             inherited = self._stays

@@ -56,6 +56,8 @@ NAMES = {
 _REASONS = {
     (STREAM, MPTCP): "Landlock, which holds TCP to its address, does not see it",
 }
+LIST, NOT_LISTED = "list the open descriptors", "there is no /proc/self/fd, and "
+UNLISTED_HINT = "mount /proc, or close all but the standard streams with --close-others"
 UNTOLD = "what it is cannot be told without /proc"
 _DATAGRAMS = "sendmsg(2) can name another destination, where no filter sees it"
 
@@ -133,11 +135,7 @@ def _above_all() -> int:
             else:
                 return number
         number *= 2
-    raise NonetError(
-        "list the open descriptors",
-        f"there is no /proc/self/fd, and {why}",
-        "mount /proc, or close all but the standard streams with --close-others",
-    )
+    raise NonetError(LIST, NOT_LISTED + why, UNLISTED_HINT)
 
 
 def _is_open(fd: int) -> bool:

@@ -137,7 +137,10 @@ def _judge_all(
             code.branch(code.cell("fd"), "==", number, to)
         numbers.is_mine(code, mine, to)
 
-    judging.each_descriptor(code, is_mine, judge)
+    if request.close_others:
+        judging.each_that_stays(code, sorted({*request.keep, 0, 1, 2} - pinned), judge)
+    else:
+        judging.each_descriptor(code, is_mine, judge)
     for level in sorted(here - {request.level or levels.DEFAULT}):
         try:
             _judge(request, level)

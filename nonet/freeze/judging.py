@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
-from nonet import held, levels
+from nonet import held, levels, placing
 from nonet.errors import FAILED
 from nonet.freeze.code import Label
 from nonet.freeze.finding import AT_FDCWD
@@ -162,6 +162,20 @@ def _judge_anonymous(code: Code) -> None:
 # --- which there are ---
 
 
+def each_that_stays(code: Code, numbers: Collection[int], judge: Label) -> None:
+    """Call a routine for those numbers, and for what a service manager passed."""
+    fd, last = code.cell("fd"), code.cell("last")
+    for number in numbers:
+        code.set(fd, number)
+        code.call(judge)
+    code.set(fd, placing.FIRST)
+    with code.loop() as over:
+        code.add(last, code.cell("passed"), placing.FIRST)
+        code.branch(fd, ">=", last, over)
+        code.call(judge)
+        code.add(fd, fd, 1)
+
+
 def each_descriptor(code: Code, mine: Callable[[Code, Label], None], judge: Label) -> None:
     """Call a routine for every open descriptor that is not this process's own.
 
@@ -178,7 +192,7 @@ def each_descriptor(code: Code, mine: Callable[[Code, Label], None], judge: Labe
     code.place(listed)
     with code.loop() as read:
         code.syscall("getdents64", folder, entries, _ENTRIES)
-        require(code, f"list the open descriptors: {_FOLDER}")
+        require(code, f"{held.LIST}: {_FOLDER}")
         code.branch(code.result, "==", 0, read)
         code.add(past_all, code.result, entries)
         code.set(entry, entries)
@@ -256,9 +270,9 @@ def _find_end(code: Code, most: Cell) -> None:
         code.branch(code.result, ">=", 0, found)
         code.store(at, 0, 0)
         code.branch(code.result, "==", -errno.EBADF, following)
-        require(code, "list the open descriptors: select(2)")
+        require(code, f"{held.LIST}: {held.NOT_LISTED}select(2)", hint=held.UNLISTED_HINT)
         code.place(following)
         code.add(most, most, most)
         with code.when(most, ">", _MOST):
             code.set(code.result, -errno.EMFILE)
-            require(code, "list the open descriptors")
+            require(code, held.LIST, hint=held.UNLISTED_HINT)

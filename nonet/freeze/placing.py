@@ -49,9 +49,13 @@ def require_open(code: Code, keep: list[int], pinned: set[int]) -> None:
     code.add(last, code.cell("passed"), placing.FIRST)
     with code.loop() as over:
         code.branch(fd, ">=", last, over)
+        following = Label()
+        for number in sorted(pinned):
+            code.branch(fd, "==", number, following)
         code.syscall("fcntl", fd, _F_GETFD)
         with code.when(code.result, "<", 0):
             _not_open(code, handover.WAS_PASSED)
+        code.place(following)
         code.add(fd, fd, 1)
 
 

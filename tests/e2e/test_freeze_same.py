@@ -16,6 +16,7 @@ import test_grants_refused
 import test_held
 import test_in_place
 import test_socket_activation
+import test_without_proc
 from conftest import NOBODY, Machine
 from freezing import freezer
 
@@ -31,13 +32,15 @@ OTHERWISE = {
     },
     "--explain is not frozen": {
         "test_explain_tells_what_the_launch_does", "test_explain_refuses_what_the_launch_refuses",
+        "test_explain_judges_them_too",
     },
     "--limit rlimit is not frozen": {"test_the_rlimit_is_asked_for_where_there_is_none"},
     "they are about Python, and test_freeze.py has one that is not": {
         "test_sigpipe_and_sigxfsz_are_at_their_default", "test_the_environment_is_byte_exact",
+        "test_the_environment_is_as_without_nonet",
         "test_few_descriptors_are_enough", "test_too_few_descriptors_for_python_itself",
         "test_standard_error_that_is_full_or_gone", "test_a_closed_standard_stream",
-        "test_damaged_filter_is_not_used", "test_pyseccomp_serves_where_no_shipped_filter_fits",
+        "test_pyseccomp_serves_where_no_shipped_filter_fits",
         "test_a_damaged_filter_is_not_used",
     },
     "they compare with a nonet whose limit is left out; limited they are run below": {
@@ -52,7 +55,7 @@ OTHERWISE = {
 
 for _module in (
     test_held, test_grants, test_grants_refused, test_bad_input, test_in_place,
-    test_socket_activation,
+    test_socket_activation, test_without_proc,
 ):  # fmt: skip
     for _name, _test in vars(_module).items():
         if _name.startswith("test_") and not any(_name in names for names in OTHERWISE.values()):
