@@ -26,6 +26,7 @@ SETUP_PACKAGES = \
     /usr/lib*/*/libseccomp.so.2:libseccomp2 \
     gcc:gcc
 TEST_PACKAGES = \
+    aarch64-linux-gnu-objdump:binutils-aarch64-linux-gnu \
     chromium:chromium \
     cron:cron \
     curl:curl \

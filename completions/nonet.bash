@@ -22,7 +22,7 @@ _nonet() {
     local cur=${words[last]}
     for ((i = 1; i < last; i++)); do
         case ${words[i]} in
-            --allow | --listen | --connect | --bind | --open | --keep | --limit | --report-file) option=${words[i++]} ;;
+            --allow | --listen | --connect | --bind | --open | --keep | --limit | --freeze | --freeze-arch | --report-file) option=${words[i++]} ;;
             --)
                 _nonet_program "${at[i + 1]}"
                 return
@@ -55,6 +55,8 @@ _nonet() {
                 -k --keep
                 -x --close-others
                 --limit
+                --freeze
+                --freeze-arch
                 --explain
                 --json
                 --report
@@ -82,7 +84,8 @@ _nonet_value() {
     case $1 in
         --allow) _nonet_offer "$3" -P "$2" -W 'none path unix loopback' ;;
         --limit) _nonet_offer "$3" -P "$2" -W 'auto rlimit seccomp' ;;
-        --report-file) _nonet_offer "$3" -P "$2" -f ;;
+        --freeze-arch) _nonet_offer "$3" -P "$2" -W 'x86_64 aarch64' ;;
+        --freeze | --report-file) _nonet_offer "$3" -P "$2" -f ;;
         -l | --listen)
             _nonet_grant "$2" "$3" 'tcp: unix: unix-seqpacket:' \
                 'fd= mode= backlog= reuseport nonblock replace unsealed'

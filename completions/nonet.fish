@@ -6,7 +6,7 @@ function __nonet_program
     set -l current (commandline -ct)
     # An option whose value is still to come makes argparse fail, too.
     argparse --stop-nonopt allow= l/listen=+ c/connect=+ b/bind=+ o/open=+ k/keep=+ \
-        x/close-others limit= explain json report report-file= fail-on-attempt q/quiet v/verbose h/help V/version \
+        x/close-others limit= freeze= freeze-arch= explain json report report-file= fail-on-attempt q/quiet v/verbose h/help V/version \
         -- $before[2..] 2>/dev/null
     or return
     # argparse takes "--" away.
@@ -83,6 +83,10 @@ complete -c nonet -n __nonet_before_program -s x -l close-others \
     -d 'Close what is neither 0, 1, 2, granted nor kept'
 complete -c nonet -n __nonet_before_program -l limit -x -d 'Say what enforces the level' \
     -a 'auto rlimit seccomp'
+complete -c nonet -n __nonet_before_program -l freeze -x \
+    -d 'Write this command line to FILE, as an executable without Python' -a '(__fish_complete_path)'
+complete -c nonet -n __nonet_before_program -l freeze-arch -x \
+    -d 'The machine that FILE is for' -a 'x86_64 aarch64'
 complete -c nonet -n __nonet_before_program -l explain \
     -d 'Say what would be opened, handed over, refused; run nothing'
 complete -c nonet -n __nonet_before_program -l json -d 'With --explain: say it as JSON'
