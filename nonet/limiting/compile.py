@@ -42,7 +42,7 @@ def _convention(arch: int, chosen: Sequence[rules.Rule]) -> pyseccomp.SyscallFil
         for call, comparisons in calls(rule, socketcall=arch == pyseccomp.Arch.X86):
             tests = [
                 pyseccomp.Arg(arg, getattr(pyseccomp, operator), *data)
-                for arg, operator, *data in comparisons
+                for arg, operator, data in comparisons
             ]
             made.add_rule(action, call, *tests)
     return made

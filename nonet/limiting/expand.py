@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from nonet.rules import Rule, Test
 
-    # An argument, an operator and its data, as in seccomp_rule_add(3): NE and EQ have one
-    # number, MASKED_EQ a mask and a number.
-    Comparison = tuple[int, str, int] | tuple[int, str, int, int]
+    # An argument, an operator and its data, as in seccomp_rule_add(3): EQ and NE have a number,
+    # MASKED_EQ a mask and a number.
+    Comparison = tuple[int, str, tuple[int, ...]]
 
 # The calling conventions of a machine, as libseccomp calls them. None: this machine's own.
 CONVENTIONS = {"x86_64": ("X86_64", "X86"), "aarch64": ("AARCH64", "ARM"), None: ("NATIVE",)}
@@ -36,20 +36,20 @@ def calls(rule: Rule, *, socketcall: bool) -> Iterator[tuple[str, tuple[Comparis
     if socketcall and rule.call in SOCKETCALL:
         # The arguments are in memory here, out of sight: what depends on them is refused,
         # by the broker where it is asked.
-        yield "socketcall", ((0, "EQ", SOCKETCALL[rule.call]),)
+        yield "socketcall", ((0, "EQ", (SOCKETCALL[rule.call],)),)
 
 
 def _comparisons(test: Test) -> Iterator[Comparison]:
     """Yield comparisons of which one holds exactly where the test does."""
     if test.mask == POINTER and not test.equal:
         (value,) = test.values
-        yield test.arg, "NE", value
+        yield test.arg, "NE", (value,)
     elif test.equal:
         for value in test.values:
-            yield test.arg, "MASKED_EQ", test.mask, value
+            yield test.arg, "MASKED_EQ", (test.mask, value)
     else:
         for mask, value in _others(test.mask, frozenset(test.values)):
-            yield test.arg, "MASKED_EQ", mask, value
+            yield test.arg, "MASKED_EQ", (mask, value)
 
 
 def _others(mask: int, values: frozenset[int]) -> Iterator[tuple[int, int]]:
