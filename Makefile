@@ -28,6 +28,7 @@ SETUP_PACKAGES = \
 TEST_PACKAGES = \
     chromium:chromium \
     cron:cron \
+    crun:crun \
     curl:curl \
     dbus-run-session:dbus-daemon \
     dropbear:dropbear-bin \

@@ -45,7 +45,10 @@ CELLS = {row.key: row.cells for row in levels.ROWS}
 
 
 class Subject:
-    """One launch of the probe; it makes its attempts one after the other."""
+    """One launch of the probe; it makes its attempts one after the other.
+
+    `words` start it where something else than nonet limits it.
+    """
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class Subject:
         probe: Path,
         environ: dict[str, str],
         options: tuple[str, ...] = (),
+        words: list[str | bytes] | None = None,
     ) -> None:
         self.world = world
         self.level = level
@@ -71,7 +75,7 @@ class Subject:
         keep = [f"--keep={fd}" for fd in kept]
         limit = [] if level == BARE else [*nonet, *options, "--allow", asked, *keep, "--"]
         self.process = subprocess.Popen(
-            [*prefix, *limit, PYTHON, "-I", "-S", str(probe)],
+            words or [*prefix, *limit, PYTHON, "-I", "-S", str(probe)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[fd for holding in self.holdings.values() for fd in holding.fds],
