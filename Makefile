@@ -85,6 +85,7 @@ KERNEL_PACKAGES = \
 SYSTEM_PACKAGES = \
     debootstrap:debootstrap \
     git:git \
+    ip:iproute2 \
     mount:mount \
     unshare:util-linux
 

@@ -107,11 +107,14 @@ class Subject:
         own = self.holdings[attempt.name].count
         return own() if own else self.world.counts[attempt.seen]
 
-    def make(self, name: str) -> tuple[dict[str, Any], int, int]:
-        """Make an attempt. Return its answer, what was seen of it, and packets that got out."""
+    def make(self, name: str, *, bare: bool = False) -> tuple[dict[str, Any], int, int]:
+        """Make an attempt. Return its answer, what was seen of it, and packets that got out.
+
+        `bare`: nothing refuses it, as nothing does at BARE.
+        """
         attempt = ATTEMPTS[name]
         order = {"name": name, "fds": self.holdings[name].fds, "places": self.places}
-        self.world.quieten(bare=self.level == BARE)
+        self.world.quieten(bare=bare or self.level == BARE)
         before = self.count(attempt)
         with self.world.network.capture() as packets:
             assert self.process.stdin is not None
@@ -149,10 +152,19 @@ def expected(attempt: Attempt, level: str) -> object:
     return {levels.NO_EFFECT: NO_EFFECT, levels.IMPOSSIBLE: EPERM}.get(cell, SUCCESS)
 
 
-def departure(attempt: Attempt, level: str, result: tuple[dict[str, Any], int, int]) -> str:
-    """Return how a result departs from what is expected; empty if it does not."""
+def departure(
+    attempt: Attempt,
+    level: str,
+    result: tuple[dict[str, Any], int, int],
+    wanted: object = None,
+) -> str:
+    """Return how a result departs from what is expected; empty if it does not.
+
+    `wanted` is what to expect where something else than nonet limits it.
+    """
     answer, seen, packets = result
-    wanted = expected(attempt, level)
+    if wanted is None:
+        wanted = expected(attempt, level)
     success = wanted == SUCCESS
     if wanted in (SUCCESS, UNSEEN):
         holds = answer == {"ok": None}
