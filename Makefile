@@ -48,9 +48,11 @@ TEST_PACKAGES = \
     nsenter:util-linux \
     openssl:openssl \
     ping:iputils-ping \
+    podman:podman \
     ps:procps \
     redis-cli:redis-tools \
     redis-server:redis-server \
+    runc:runc \
     socat:socat \
     sqlite3:sqlite3 \
     ssh-agent:openssh-client \

@@ -22,7 +22,7 @@ _nonet() {
     local cur=${words[last]}
     for ((i = 1; i < last; i++)); do
         case ${words[i]} in
-            --allow | --listen | --connect | --bind | --open | --keep | --limit | --report-file) option=${words[i++]} ;;
+            --allow | --listen | --connect | --bind | --open | --keep | --limit | --report-file | --export) option=${words[i++]} ;;
             --)
                 _nonet_program "${at[i + 1]}"
                 return
@@ -60,6 +60,7 @@ _nonet() {
                 --report
                 --report-file
                 --fail-on-attempt
+                --export
                 -q --quiet
                 -v --verbose
                 -h --help
@@ -82,6 +83,7 @@ _nonet_value() {
     case $1 in
         --allow) _nonet_offer "$3" -P "$2" -W 'none path unix loopback' ;;
         --limit) _nonet_offer "$3" -P "$2" -W 'auto rlimit seccomp' ;;
+        --export) _nonet_offer "$3" -P "$2" -W 'oci systemd' ;;
         --report-file) _nonet_offer "$3" -P "$2" -f ;;
         -l | --listen)
             _nonet_grant "$2" "$3" 'tcp: unix: unix-seqpacket:' \

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a command in a container of crun's, on this machine's files, with what is held here.
+"""Run a command in a container, on this machine's files, with what is held here.
 
-contain.py BUNDLE UID NETWORK WRITABLE PROFILE COMMAND..., where PROFILE is a file with a
-seccomp profile, or nothing. Mounts are made in this process's namespace: to be started by
-`unshare --mount`. The container has no PID namespace, which would hide what is outside.
+contain.py RUNTIME BUNDLE UID NETWORK WRITABLE PROFILE COMMAND..., where RUNTIME is crun, or
+runc, which passes nothing that is held; and PROFILE a file with a seccomp profile, or
+nothing. Mounts are made in this process's namespace: to be started by `unshare --mount`. The
+container has no PID namespace, which would hide what is outside.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What controls use, and what crun itself takes.
+# What controls use, and what a runtime itself takes.
 CAPABILITIES = [
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
     "CAP_SYS_ADMIN", "CAP_SYS_PTRACE",
@@ -47,10 +48,10 @@ def config(rootfs: Path, uid: int, network: str, writable: str, profile: str) ->
 
 
 def main() -> None:
-    bundle, uid, network, writable, profile, *command = sys.argv[1:]
+    runtime, bundle, uid, network, writable, profile, *command = sys.argv[1:]
     rootfs = Path(bundle, "rootfs")
     rootfs.mkdir(parents=True)
-    # crun takes no hierarchies of version 1 and 2 side by side.
+    # No runtime takes hierarchies of version 1 and 2 side by side.
     find = ["findmnt", "-n", "-t", "cgroup2", "-o", "TARGET"]
     hierarchy = subprocess.run(find, capture_output=True, check=True, text=True).stdout.split()[0]
     subprocess.run(["mount", "--bind", hierarchy, "/sys/fs/cgroup"], check=True)
@@ -58,11 +59,13 @@ def main() -> None:
     made = config(rootfs, int(uid), network, writable, profile)
     made["process"]["args"] = command  # type: ignore[index]
     Path(bundle, "config.json").write_text(json.dumps(made), "ascii")
-    held = [int(fd) for fd in os.listdir("/proc/self/fd")]
-    os.execvp("crun", [
-        "crun", f"--root={bundle}/state", "--cgroup-manager=disabled", "run",
-        f"--preserve-fds={max(held) - FIRST + 1}", f"--bundle={bundle}", f"nonet-{os.getpid()}",
-    ])  # fmt: skip
+    words = [runtime, f"--root={bundle}/state"]
+    if runtime == "crun":
+        held = [int(fd) for fd in os.listdir("/proc/self/fd")]
+        words += ["--cgroup-manager=disabled", "run", f"--preserve-fds={max(held) - FIRST + 1}"]
+    else:
+        words += ["run"]
+    os.execvp(runtime, [*words, f"--bundle={bundle}", f"nonet-{os.getpid()}"])
 
 
 main()

@@ -18,6 +18,7 @@ from world import PYTHON, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from network import Network
 
@@ -41,18 +42,19 @@ TIGHTER = "all_of_it_inside"
 
 
 def contained(
-    world: World,  # noqa: F811 - the fixture
+    place: Path,
     network: Network,
     name: str,
     uid: int,
     profile: str,
     command: Sequence[str],
+    runtime: str = "crun",
 ) -> list[str | bytes]:
     """Return the words that run a command in a container."""
     return [
         *("unshare", "--mount", "--propagation", "private", "--"),
-        *(PYTHON, "-I", "-S", str(HERE / "contain.py"), f"{world.directory}/{name}", str(uid)),
-        *(f"/run/netns/{network.inside}", str(world.directory), profile, *command),
+        *(PYTHON, "-I", "-S", str(HERE / "contain.py"), runtime, f"{place}/{name}", str(uid)),
+        *(f"/run/netns/{network.inside}", str(place), profile, *command),
     ]
 
 
@@ -84,7 +86,7 @@ def subjects(
                 nonet=[installed],
                 probe=place / "probe.py",
                 environ=machine.environ(),
-                words=contained(world, network, f"{level}-{user}", uid, profile, probe),
+                words=contained(world.directory, network, f"{level}-{user}", uid, profile, probe),
             )
     yield made
     for subject in made.values():
