@@ -29,6 +29,7 @@ TEST_PACKAGES = \
     aarch64-linux-gnu-objdump:binutils-aarch64-linux-gnu \
     chromium:chromium \
     cron:cron \
+    crun:crun \
     curl:curl \
     dbus-run-session:dbus-daemon \
     dropbear:dropbear-bin \
@@ -48,9 +49,11 @@ TEST_PACKAGES = \
     nsenter:util-linux \
     openssl:openssl \
     ping:iputils-ping \
+    podman:podman \
     ps:procps \
     redis-cli:redis-tools \
     redis-server:redis-server \
+    runc:runc \
     socat:socat \
     sqlite3:sqlite3 \
     ssh-agent:openssh-client \
@@ -85,6 +88,7 @@ KERNEL_PACKAGES = \
 SYSTEM_PACKAGES = \
     debootstrap:debootstrap \
     git:git \
+    ip:iproute2 \
     mount:mount \
     unshare:util-linux
 

@@ -22,7 +22,7 @@ _nonet() {
     local cur=${words[last]}
     for ((i = 1; i < last; i++)); do
         case ${words[i]} in
-            --allow | --listen | --connect | --bind | --open | --keep | --limit | --freeze | --freeze-arch | --report-file) option=${words[i++]} ;;
+            --allow | --listen | --connect | --bind | --open | --keep | --limit | --freeze | --freeze-arch | --export | --report-file) option=${words[i++]} ;;
             --)
                 _nonet_program "${at[i + 1]}"
                 return
@@ -62,6 +62,7 @@ _nonet() {
                 --report
                 --report-file
                 --fail-on-attempt
+                --export
                 -q --quiet
                 -v --verbose
                 -h --help
@@ -85,6 +86,7 @@ _nonet_value() {
         --allow) _nonet_offer "$3" -P "$2" -W 'none path unix loopback' ;;
         --limit) _nonet_offer "$3" -P "$2" -W 'auto rlimit seccomp' ;;
         --freeze-arch) _nonet_offer "$3" -P "$2" -W 'x86_64 aarch64' ;;
+        --export) _nonet_offer "$3" -P "$2" -W 'oci systemd' ;;
         --freeze | --report-file) _nonet_offer "$3" -P "$2" -f ;;
         -l | --listen)
             _nonet_grant "$2" "$3" 'tcp: unix: unix-seqpacket:' \

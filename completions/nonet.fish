@@ -6,7 +6,7 @@ function __nonet_program
     set -l current (commandline -ct)
     # An option whose value is still to come makes argparse fail, too.
     argparse --stop-nonopt allow= l/listen=+ c/connect=+ b/bind=+ o/open=+ k/keep=+ \
-        x/close-others limit= freeze= freeze-arch= explain json report report-file= fail-on-attempt q/quiet v/verbose h/help V/version \
+        x/close-others limit= freeze= freeze-arch= explain json report report-file= fail-on-attempt export= q/quiet v/verbose h/help V/version \
         -- $before[2..] 2>/dev/null
     or return
     # argparse takes "--" away.
@@ -96,6 +96,8 @@ complete -c nonet -n __nonet_before_program -l report-file -x \
     -d 'Write what is refused as it happens, as JSON lines' -a '(__fish_complete_path)'
 complete -c nonet -n __nonet_before_program -l fail-on-attempt \
     -d 'Exit 123 if anything was refused and PROGRAM exited 0'
+complete -c nonet -n __nonet_before_program -l export -x \
+    -d 'Print the level as a seccomp profile or unit directives; run nothing' -a 'oci systemd'
 complete -c nonet -n __nonet_before_program -s q -l quiet \
     -d 'Do not say that the level was tightened'
 complete -c nonet -n __nonet_before_program -s v -l verbose -d 'Say what enforces the level'

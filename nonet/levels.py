@@ -198,6 +198,8 @@ RIGHTS = (
         needed_at=(PATH,),
     ),
 )
+# What the filter's rules that stand in for a domain cannot refuse.
+OPEN_WITHOUT_DOMAIN = "/proc/PID/mem of other processes of the same user"
 
 
 def abi_needed(level: str) -> int:

@@ -43,6 +43,11 @@ def _run(words: list[str]) -> int:
         values = cli.parse(words)
         if values is None:
             return 0
+    if "export" in values.choices:
+        from nonet import export
+
+        _print(export.asked(values))
+        return 0
     request = options.request(values)
     if "freeze" in values.choices:
         from nonet.freeze.freezing import freeze
@@ -62,8 +67,14 @@ def _explain(request: Request) -> int:
         from json import dumps
 
         shown = dumps(plan, indent=2)
+    _print(shown)
+    return status
+
+
+def _print(text: str) -> None:
+    rest = f"{text}\n".encode("utf-8", "backslashreplace")
     try:
-        os.write(1, f"{shown}\n".encode("utf-8", "backslashreplace"))
+        while rest:
+            rest = rest[os.write(1, rest) :]
     except OSError as error:
         raise NonetError("write to standard output", reason(error)) from error
-    return status

@@ -26,6 +26,8 @@ FREEZE_ARCHES = ("x86_64", "aarch64")
 SYNOPSIS = "nonet [OPTIONS] [--] PROGRAM [ARGUMENT]..."
 _MAX_DESCRIPTOR = 2**31 - 1
 
+EXPORTS = ("oci", "systemd")  # the forms that nonet.export knows
+
 FLAG, CHOICE, TEXT, NUMBERS, GRANT = "flag", "choice", "text", "numbers", "grant"
 
 
@@ -102,6 +104,13 @@ OPTIONS = (
         metavar="FILE",
     ),
     Option(("--fail-on-attempt",), FLAG, "Exit 123 if anything was refused and PROGRAM exited 0."),
+    Option(
+        ("--export",),
+        CHOICE,
+        "Print the level as a seccomp profile (oci) or unit directives (systemd); run nothing.",
+        metavar="FORMAT",
+        choices=EXPORTS,
+    ),
     Option(("-q", "--quiet"), FLAG, "Do not say that the level was tightened."),
     Option(("-v", "--verbose"), FLAG, "Say what enforces the level."),
 )

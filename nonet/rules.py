@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from errno import EPERM
 
-from nonet.levels import HELD_BY_LANDLOCK, LEVELS, LOOPBACK, NONE, PATH
+from nonet.levels import HELD_BY_LANDLOCK, LEVELS, LOOPBACK, NONE
 
 INT = 0xFFFF_FFFF  # the kernel reads an `int` argument from the low half of its register
 POINTER = 0xFFFF_FFFF_FFFF_FFFF
@@ -34,7 +34,7 @@ class Rule:
 
     It holds at the levels `at`, where all of `when` are true of the arguments, for
     the sake of the row named. `undomained` rules stand in for the Landlock domain
-    on a kernel without one.
+    on a kernel without one, and in what is exported.
     """
 
     __slots__ = ("answer", "at", "call", "row", "undomained", "when")
@@ -90,8 +90,6 @@ _CHANGING_USER = tuple(
 )
 
 _AT_LOOPBACK = (LOOPBACK,)
-# The levels that can do without Landlock: path, by RLIMIT_NETWORK.
-_UNDOMAINED = (NONE, PATH, LOOPBACK)
 _NOT_UNIX = Test(0, _AF_UNIX, equal=False)
 
 RULES = (
@@ -154,10 +152,10 @@ RULES = (
     Rule("sctp-connectx", "setsockopt", Test(1, _IPPROTO_SCTP), Test(2, _SCTP_CONNECTX_OLD)),
     Rule("sctp-connectx", "setsockopt", Test(1, _IPPROTO_SCTP), Test(2, _SCTP_CONNECTX)),
     Rule("sctp-connectx", "getsockopt", Test(1, _IPPROTO_SCTP), Test(2, _SCTP_CONNECTX3)),
-    Rule("outside-process", "ptrace", Test(0, _PTRACE_ATTACH), at=_UNDOMAINED, undomained=True),
-    Rule("outside-process", "ptrace", Test(0, _PTRACE_SEIZE), at=_UNDOMAINED, undomained=True),
-    Rule("outside-process", "process_vm_writev", at=_UNDOMAINED, undomained=True),
-    Rule("outside-process", "pidfd_getfd", at=_UNDOMAINED, undomained=True),
+    Rule("outside-process", "ptrace", Test(0, _PTRACE_ATTACH), undomained=True),
+    Rule("outside-process", "ptrace", Test(0, _PTRACE_SEIZE), undomained=True),
+    Rule("outside-process", "process_vm_writev", undomained=True),
+    Rule("outside-process", "pidfd_getfd", undomained=True),
 )
 
 
@@ -169,6 +167,22 @@ WATCHED = (
     Rule("held-relisten", "listen", at=HELD_BY_LANDLOCK, answer=ASK),
     Rule("held-aim", "sendto", Test(4, 0, mask=POINTER, equal=False), at=LEVELS[1:], answer=ASK),
 )
+
+
+def rules_of(level: str, *, domain: bool, inner: bool = False, report: bool = False) -> list[Rule]:
+    """Return the rules of a level, with or without a Landlock domain beside the filter.
+
+    `inner`: inside a limit of the same level, whose broker goes on answering. `report`:
+    what would be refused asks instead.
+    """
+    chosen = [
+        rule
+        for rule in RULES + (WATCHED if report else ())
+        if level in rule.at
+        and not (rule.undomained and domain)
+        and not (rule.answer == ASK and inner)
+    ]
+    return [rule.asking() for rule in chosen] if report else chosen
 
 
 def raising(resource: int) -> tuple[Rule, ...]:

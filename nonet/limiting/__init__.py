@@ -123,7 +123,7 @@ class Limit:
         if self.ruleset is None:
             lines += [
                 f"no Landlock domain: {self.landlock.why}",
-                "left open: /proc/PID/mem of other processes of the same user",
+                f"left open: {levels.OPEN_WITHOUT_DOMAIN}",
                 "refused inside, too: attaching to a process, process_vm_writev, pidfd_getfd",
             ]
         else:

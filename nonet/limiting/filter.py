@@ -73,11 +73,12 @@ def load(
     try:
         import pyseccomp
 
+        from nonet import rules
         from nonet.limiting import compile as compiler
 
         return Filter(
             compiler.compile_rules(
-                known, [*compiler.rules_of(level, domain=domain, inner=inner, report=report), *more]
+                known, [*rules.rules_of(level, domain=domain, inner=inner, report=report), *more]
             ),
             "compiled by pyseccomp",
             pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "seccomp"),

@@ -47,6 +47,7 @@ EXPECTED = {
     "./answer": (0, rb"udp:127\.0\.0\.1:5300 at 3\n" + TIGHTENED),
     "untrusted.pdf,fd=0": (0, TIGHTENED),
     "nonet -x ./convert": (0, TIGHTENED),
+    "--export": (0, rb""),
     "nonet -v true": (0, TIGHTENED + rb"nonet: level (path|none): .*\n(nonet: .*\n)+"),
     "trap": (0, rb"passed\n" + TIGHTENED),
 }
@@ -136,6 +137,10 @@ def test_every_example_does_what_it_says(machine: Machine) -> None:
             if "out.png" in example:
                 assert (machine.home / "out.png").read_bytes() == b"a document"
                 (machine.home / "out.png").unlink()
+            if "--export" in example:
+                profile = json.loads((machine.home / "nonet-none.json").read_bytes())
+                assert profile["architectures"]
+                assert b"\nNoNewPrivileges=yes\n" in (machine.home / "nonet.conf").read_bytes()
         server.join()
     assert sorted(answers) == [b"", b"", b"from the listener"]
     assert seen == set(EXPECTED)

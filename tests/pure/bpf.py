@@ -19,7 +19,8 @@ MACHINES = {"x86_64": ("x86_64", "i386"), "aarch64": ("aarch64", "arm")}
 IS_64BIT = frozenset({"x86_64", "aarch64"})
 X32_BIT = 0x4000_0000
 
-ALLOW, KILL_PROCESS, _ERRNO, USER_NOTIF = 0x7FFF_0000, 0x8000_0000, 0x0005_0000, 0x7FC0_0000
+ALLOW, KILL_PROCESS, KILL_THREAD = 0x7FFF_0000, 0x8000_0000, 0x0000_0000
+_ERRNO, USER_NOTIF = 0x0005_0000, 0x7FC0_0000
 
 
 def errno_action(number: int) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from nonet import cli, errors, grants, held, levels, limiting, sockets
+from nonet import cli, errors, grants, held, levels, limiting, options, sockets
 from nonet.report import parent
 
 if TYPE_CHECKING:
@@ -137,6 +137,15 @@ def test_the_mechanisms_are_the_same_everywhere() -> None:
     assert re.findall(r"--limit\) .*-W '(.*)'", BASH)[0].split() == known
     assert re.findall(r"--limit=.*:\((.*)\)", ZSH)[0].split() == known
     assert re.findall(r"-l limit .* -a '(.*)'", FISH)[0].split() == known
+
+
+def test_the_forms_of_export_are_the_same_everywhere() -> None:
+    known = list(options.EXPORTS)
+    (item,) = re.findall(r"^\.It Fl Fl export.*\n((?:.*\n)+?)\.It ", MANUAL, re.MULTILINE)
+    assert set(re.findall(r"^\.Cm (\w+)", item, re.MULTILINE)) == set(known)
+    assert re.findall(r"--export\) .*-W '(.*)'", BASH)[0].split() == known
+    assert re.findall(r"--export=.*:\((.*)\)", ZSH)[0].split() == known
+    assert re.findall(r"-l export .* -a '(.*)'", FISH)[0].split() == known
 
 
 # Each reads from one place what the grants of a verb take: transports, and options.

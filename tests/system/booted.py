@@ -37,7 +37,7 @@ class Booted:
         if not pid:  # no test can be run: one message, not one for each
             why = self._script.communicate(timeout=60)[1]
             pytest.exit(why.strip(), returncode=1)
-        self._enter = [
+        self.enter = [
             *("nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid"),
             *("--cgroup", "--root", "--wd=/", "--"),
         ]
@@ -69,12 +69,17 @@ class Booted:
         return self._root / name.lstrip("/")
 
     def run(
-        self, *command: str, request: str = "", timeout: float = 60
+        self,
+        *command: str,
+        request: str = "",
+        timeout: float = 60,
+        pass_fds: Sequence[int] = (),
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside, its output captured."""
         return subprocess.run(
-            [*self._enter, *command],
+            [*self.enter, *command],
             input=request, capture_output=True, check=False, text=True, timeout=timeout,
+            pass_fds=pass_fds,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"},
         )  # fmt: skip
 

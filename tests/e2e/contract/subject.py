@@ -45,7 +45,10 @@ CELLS = {row.key: row.cells for row in levels.ROWS}
 
 
 class Subject:
-    """One launch of the probe; it makes its attempts one after the other."""
+    """One launch of the probe; it makes its attempts one after the other.
+
+    `words` start it where something else than nonet limits it.
+    """
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class Subject:
         probe: Path,
         environ: dict[str, str],
         options: tuple[str, ...] = (),
+        words: list[str | bytes] | None = None,
     ) -> None:
         self.world = world
         self.level = level
@@ -71,7 +75,7 @@ class Subject:
         keep = [f"--keep={fd}" for fd in kept]
         limit = [] if level == BARE else [*nonet, *options, "--allow", asked, *keep, "--"]
         self.process = subprocess.Popen(
-            [*prefix, *limit, PYTHON, "-I", "-S", str(probe)],
+            words or [*prefix, *limit, PYTHON, "-I", "-S", str(probe)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[fd for holding in self.holdings.values() for fd in holding.fds],
@@ -103,11 +107,14 @@ class Subject:
         own = self.holdings[attempt.name].count
         return own() if own else self.world.counts[attempt.seen]
 
-    def make(self, name: str) -> tuple[dict[str, Any], int, int]:
-        """Make an attempt. Return its answer, what was seen of it, and packets that got out."""
+    def make(self, name: str, *, bare: bool = False) -> tuple[dict[str, Any], int, int]:
+        """Make an attempt. Return its answer, what was seen of it, and packets that got out.
+
+        `bare`: nothing refuses it, as nothing does at BARE.
+        """
         attempt = ATTEMPTS[name]
         order = {"name": name, "fds": self.holdings[name].fds, "places": self.places}
-        self.world.quieten(bare=self.level == BARE)
+        self.world.quieten(bare=bare or self.level == BARE)
         before = self.count(attempt)
         with self.world.network.capture() as packets:
             assert self.process.stdin is not None
@@ -145,10 +152,19 @@ def expected(attempt: Attempt, level: str) -> object:
     return {levels.NO_EFFECT: NO_EFFECT, levels.IMPOSSIBLE: EPERM}.get(cell, SUCCESS)
 
 
-def departure(attempt: Attempt, level: str, result: tuple[dict[str, Any], int, int]) -> str:
-    """Return how a result departs from what is expected; empty if it does not."""
+def departure(
+    attempt: Attempt,
+    level: str,
+    result: tuple[dict[str, Any], int, int],
+    wanted: object = None,
+) -> str:
+    """Return how a result departs from what is expected; empty if it does not.
+
+    `wanted` is what to expect where something else than nonet limits it.
+    """
     answer, seen, packets = result
-    wanted = expected(attempt, level)
+    if wanted is None:
+        wanted = expected(attempt, level)
     success = wanted == SUCCESS
     if wanted in (SUCCESS, UNSEEN):
         holds = answer == {"ok": None}
