@@ -177,3 +177,19 @@ def raising(resource: int) -> tuple[Rule, ...]:
         Rule("raise", "setrlimit", Test(0, resource)),
         Rule("raise", "prlimit64", Test(1, resource), Test(2, 0, mask=POINTER, equal=False)),
     )
+
+
+def rules_of(level: str, *, domain: bool, inner: bool = False, report: bool = False) -> list[Rule]:
+    """Return the rules of a level, with or without a Landlock domain beside the filter.
+
+    `inner`: inside a limit of the same level, whose broker goes on answering. `report`:
+    what would be refused asks instead.
+    """
+    chosen = [
+        rule
+        for rule in RULES + (WATCHED if report else ())
+        if level in rule.at
+        and not (rule.undomained and domain)
+        and not (rule.answer == ASK and inner)
+    ]
+    return [rule.asking() for rule in chosen] if report else chosen

@@ -19,24 +19,6 @@ if TYPE_CHECKING:
 CONVENTIONS = {"x86_64": ("X86_64", "X86"), "aarch64": ("AARCH64", "ARM"), None: ("NATIVE",)}
 
 
-def rules_of(
-    level: str, *, domain: bool, inner: bool = False, report: bool = False
-) -> list[rules.Rule]:
-    """Return the rules of a level, with or without a Landlock domain beside the filter.
-
-    `inner`: inside a limit of the same level, whose broker goes on answering. `report`:
-    what would be refused asks instead.
-    """
-    chosen = [
-        rule
-        for rule in rules.RULES + (rules.WATCHED if report else ())
-        if level in rule.at
-        and not (rule.undomained and domain)
-        and not (rule.answer == rules.ASK and inner)
-    ]
-    return [rule.asking() for rule in chosen] if report else chosen
-
-
 def compile_rules(machine: str | None, chosen: Sequence[rules.Rule]) -> bytes:
     """Compile rules with pyseccomp for all conventions of a machine (None: this one's own).
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from nonet import levels
 from nonet.limiting import filter as shipped
-from nonet.limiting.compile import compile_rules, rules_of
+from nonet.limiting.compile import compile_rules
+from nonet.rules import rules_of
 
 TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
