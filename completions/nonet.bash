@@ -56,6 +56,7 @@ _nonet() {
                 -x --close-others
                 --limit
                 --explain
+                --check
                 --json
                 --report
                 --report-file
