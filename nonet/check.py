@@ -82,7 +82,9 @@ def _in_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             os.close(reader)
             try:
                 said = work()
-            except Exception as error:  # noqa: BLE001 - it is told to the parent
+            except OSError as error:
+                said = {"failed": reason(error)}
+            except Exception as error:  # noqa: BLE001 - whatever it is, the parent tells it
                 said = {"failed": f"{type(error).__name__}: {error}"}
             with open(writer, "wb") as file:
                 file.write(json.dumps(said).encode())

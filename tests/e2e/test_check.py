@@ -316,6 +316,12 @@ def test_where_nobody_reads(machine: Machine) -> None:
         assert ended.stderr.decode().startswith(f"nonet: cannot write to standard output: {why}")
 
 
+def test_where_nothing_can_be_found_out(machine: Machine) -> None:
+    ended = machine.run("prlimit", "--nofile=8", machine.nonet, "--check")
+    assert ended.stderr == b"nonet: cannot check this machine: too many open files\n"
+    assert (ended.returncode, ended.stdout) == (125, b"")
+
+
 # --- no trace ---
 
 # In namespaces of its own, where everything that is left can be seen: processes, the dead

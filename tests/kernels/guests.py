@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 SOURCE = "linux-source-6.1"
 BUILDS = ("enforced", "hollow", "foreign")
 MODULES = ("veth", "vsock")
-SECONDS = 420  # for one guest; without KVM it takes 30 to 70
+SECONDS = 600  # for one guest; without KVM 30 to 70, and arm64 beside others 400
 PROBE_SECONDS = 60
 
 NONET = "/usr/bin/nonet"
@@ -53,6 +53,7 @@ with socket.create_server(("127.0.0.1", 0)) as server:
         print(server.accept()[1] == one.getsockname())
 """
 FIRST_NEW_LIMIT = 16
+SHOWN = "Debian 12's 6.1"  # README.md shows what --check says on it
 LIMITS = ("cat", "/proc/self/limits")
 
 
@@ -65,9 +66,10 @@ def commands(kernel: Kernel) -> dict[str, list[str]]:
         "unix": ["--allow", "unix", "-v", "true"],
         "loopback": ["--allow", "loopback", "-v", "true"],
         "check": ["--check", "--json"],
-        "check in words": ["--check"],
         "sockets": ["--allow", "loopback", "/usr/bin/python3", "-I", "-S", "-c", SOCKETS],
     }
+    if kernel.name == SHOWN:
+        nonet["check in words"] = ["--check"]
     if kernel.build:
         number = str(FIRST_NEW_LIMIT + (kernel.rows.index(ROW) if kernel.rlimit else 0))
         nonet |= {
