@@ -58,6 +58,7 @@ _nonet() {
                 --freeze
                 --freeze-arch
                 --explain
+                --check
                 --json
                 --report
                 --report-file

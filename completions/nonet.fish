@@ -6,7 +6,7 @@ function __nonet_program
     set -l current (commandline -ct)
     # An option whose value is still to come makes argparse fail, too.
     argparse --stop-nonopt allow= l/listen=+ c/connect=+ b/bind=+ o/open=+ k/keep=+ \
-        x/close-others limit= freeze= freeze-arch= explain json report report-file= fail-on-attempt export= q/quiet v/verbose h/help V/version \
+        x/close-others limit= freeze= freeze-arch= explain check json report report-file= fail-on-attempt export= q/quiet v/verbose h/help V/version \
         -- $before[2..] 2>/dev/null
     or return
     # argparse takes "--" away.
@@ -89,7 +89,9 @@ complete -c nonet -n __nonet_before_program -l freeze-arch -x \
     -d 'The machine that FILE is for' -a 'x86_64 aarch64'
 complete -c nonet -n __nonet_before_program -l explain \
     -d 'Say what would be opened, handed over, refused; run nothing'
-complete -c nonet -n __nonet_before_program -l json -d 'With --explain: say it as JSON'
+complete -c nonet -n __nonet_before_program -l check \
+    -d 'Say which levels are exact here, by what, and what is missing'
+complete -c nonet -n __nonet_before_program -l json -d 'With --explain or --check: say it as JSON'
 complete -c nonet -n __nonet_before_program -l report \
     -d 'Stay, and say at the end what was refused'
 complete -c nonet -n __nonet_before_program -l report-file -x \

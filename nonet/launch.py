@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 class Request:
     """What the command line asks for.
 
-    `level` is None for the default, `how` one of limiting.HOW; `explain` is "text" or
-    "json" where nothing is to run.
+    `level` is None for the default, `how` one of limiting.HOW; `explain` or `check` is
+    "text" or "json" where nothing is to run.
     """
 
     __slots__ = (
         "argv",
+        "check",
         "close_others",
         "explain",
         "grants",
@@ -54,6 +55,7 @@ class Request:
         close_others: bool = False,
         how: str = limiting.AUTO,
         explain: str | None = None,
+        check: str | None = None,
         report: Wish | None = None,
         quiet: bool = False,
         verbose: bool = False,
@@ -65,6 +67,7 @@ class Request:
         self.close_others = close_others
         self.how = how
         self.explain = explain
+        self.check = check
         self.report = report
         self.quiet = quiet
         self.verbose = verbose

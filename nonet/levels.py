@@ -40,6 +40,7 @@ ON_LO = "on lo alone"
 TIED = "ok, tied to lo"
 BORN_APART = "ok, or E"  # E where the kernel gives no namespace
 FAILS = "fails at once"
+OUT_OF_REACH = "out of reach"
 NEVER = "-"  # cannot arise
 
 ERRNOS = {E: {EPERM}, DENIED: {EPERM, EACCES}, REFUSED: {EPERM, EACCES, EISCONN}}
@@ -85,7 +86,7 @@ ROWS = (
     Row("abstract-bind", "bind an abstract name", E, OK),
     Row("lo-tcp", "TCP over 127/8 and ::1, both ways, with the host's services", *_NEVER, OK),
     Row("lo-udp", "UDP over 127/8 and ::1 among the processes of one limit", *_NEVER, BORN_APART),
-    Row("host-udp", "UDP to the host's own services", *_NEVER, "out of reach"),
+    Row("host-udp", "UDP to the host's own services", *_NEVER, OUT_OF_REACH),
     Row("beyond", "TCP or UDP to any other address", *_NEVER, FAILS),
     Row("reached", "be reached from another host on a socket made inside", *_NEVER, IMPOSSIBLE),
     Row(

@@ -13,9 +13,8 @@ from nonet.launch import launch
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
-    from typing import NoReturn
-
-    from nonet.launch import Request
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
 
 def main() -> NoReturn:
@@ -54,19 +53,26 @@ def _run(words: list[str]) -> int:
 
         freeze(request, values.choices["freeze"], values.choices.get("freeze_arch"))
         return 0
-    return _explain(request) if request.explain else launch(request)
+    if request.explain:
+        from nonet import explain
+
+        return _say(*explain.explain(request), explain.text, request.explain)
+    if request.check:
+        from nonet import check
+
+        return _say(*check.check(request), check.text, request.check)
+    return launch(request)
 
 
-def _explain(request: Request) -> int:
-    """Say what a command line would do. Return the exit status."""
-    from nonet import explain
-
-    plan, status = explain.explain(request)
-    shown = explain.text(plan)
-    if request.explain == "json":
+def _say(
+    answer: dict[str, Any], status: int, text: Callable[[dict[str, Any]], str], form: str
+) -> int:
+    """Write an answer to standard output, in lines for people or as JSON. Return the status."""
+    shown = text(answer)
+    if form == "json":
         from json import dumps
 
-        shown = dumps(plan, indent=2)
+        shown = dumps(answer, indent=2)
     _print(shown)
     return status
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from nonet import levels
-from nonet.errors import UsageError
+from nonet.errors import UsageError, quote
 from nonet.launch import Request
 from nonet.limiting import HOW
 
@@ -95,7 +95,8 @@ OPTIONS = (
         choices=FREEZE_ARCHES,
     ),
     Option(("--explain",), FLAG, "Say what would be opened, handed over, refused; run nothing."),
-    Option(("--json",), FLAG, "With --explain: say it as JSON."),
+    Option(("--check",), FLAG, "Say which levels are exact here, by what, and what is missing."),
+    Option(("--json",), FLAG, "With --explain or --check: say it as JSON."),
     Option(("--report",), FLAG, "Stay, and say at the end what was refused."),
     Option(
         ("--report-file",),
@@ -156,7 +157,7 @@ def scan(words: Sequence[str]) -> Values | None:
                 text = waiting.pop()
             if not _take(values, option, text or ""):
                 return None
-    return values if values.argv else None
+    return values if values.argv or "check" in values.flags else None
 
 
 def _split(word: str) -> Iterator[tuple[Option | None, str | None]]:
@@ -195,13 +196,13 @@ def _take(values: Values, option: Option, text: str) -> bool:
 def request(values: Values) -> Request:
     """Return the request that options ask for. Raises UsageError."""
     _check_together(values)
-    if not values.argv and "freeze" not in values.choices:
+    if not values.argv and not ("freeze" in values.choices or "check" in values.flags):
         raise UsageError("run PROGRAM", "none was given", SYNOPSIS)
     for fd in values.keep:
         if not 0 <= fd <= _MAX_DESCRIPTOR:
             raise UsageError(f"keep descriptor {fd}", "there is no such number")
     wanted = {"report", "fail_on_attempt"} & values.flags or "report_file" in values.choices
-    explained = "json" if "json" in values.flags else "text"
+    said = "json" if "json" in values.flags else "text"
     return Request(
         [os.fsencode(word) for word in values.argv],
         level=values.choices.get("allow"),
@@ -209,21 +210,38 @@ def request(values: Values) -> Request:
         keep=frozenset(values.keep),
         close_others="close_others" in values.flags,
         how=values.choices.get("limit", HOW[0]),
-        explain=explained if "explain" in values.flags else None,
+        explain=said if "explain" in values.flags else None,
+        check=said if "check" in values.flags else None,
         report=_wish(values) if wanted else None,
         quiet="quiet" in values.flags,
         verbose="verbose" in values.flags,
     )
 
 
+_WITH_CHECK = ("check", "json", "allow", "limit", "close_others")
+
+
 def _check_together(values: Values) -> None:
     """Refuse options that mean nothing without another, or beside it. Raises UsageError."""
-    if "json" in values.flags and "explain" not in values.flags:
-        raise UsageError("use --json", "it goes with --explain")
+    if "check" in values.flags:
+        _check_alone(values)
+    if "json" in values.flags and not {"explain", "check"} & values.flags:
+        raise UsageError("use --json", "it goes with --explain or --check")
     if "freeze_arch" in values.choices and "freeze" not in values.choices:
         raise UsageError("use --freeze-arch", "it goes with --freeze")
     if "freeze" in values.choices and "explain" in values.flags:
         raise UsageError("use --freeze", "--explain does nothing")
+
+
+def _check_alone(values: Values) -> None:
+    """Refuse what --check has no answer to. Raises UsageError."""
+    if values.argv:
+        raise UsageError("use --check", f"it runs nothing, and {quote(values.argv[0])} was given")
+    given = {*values.flags, *values.choices, *(verb for verb, _ in values.grants)}
+    given |= {"keep"} if values.keep else set()
+    for option in OPTIONS:
+        if option.key in given and option.key not in _WITH_CHECK:
+            raise UsageError(f"use {option.names[-1]}", "it does not go with --check")
 
 
 def _wish(values: Values) -> Wish:

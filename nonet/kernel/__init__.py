@@ -28,6 +28,11 @@ def checked(result: int) -> int:
     return result
 
 
+def syscall(number: int, *arguments: int) -> int:
+    """syscall(2): any call, by its number, without pointers to anything. Raises OSError."""
+    return checked(_syscall(ctypes.c_long(number), *map(ctypes.c_ulong, arguments)))
+
+
 # --- landlock(7); the same numbers on every architecture, since 5.13 ---
 
 _LANDLOCK_CREATE_RULESET = 444

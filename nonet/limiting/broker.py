@@ -96,16 +96,26 @@ def start(machine: str, seccomp: int, eye: Eye | None = None, plain: bytes = b""
         finally:
             os._exit(0)
     theirs.close()
-    said: dict[bytes, str] = {}
-    while len(said) < 2 and (message := ours.recv(_MOST)):  # noqa: PLR2004 - who speaks
-        who, _, words = message.partition(b" ")
-        said[who] = words.decode()
     with suppress(ChildProcessError):  # where SIGCHLD is ignored the kernel has done it
         os.waitpid(pid, 0)
-    if len(said) < 2:  # noqa: PLR2004
-        raise OSError(errno.ECHILD, "the broker has ended")
+    said = _hear(ours)
+    if len(said) < 2:  # noqa: PLR2004 - who speaks
+        raise OSError(errno.ECHILD, "a sandbox ends who tries" if said else "the broker has ended")
     failure, sees, udp = said[_ANSWERS].split("\n")
     return Started(ours, int(said[_TRIED]), failure, sees, udp)
+
+
+def _hear(ours: _socket.socket) -> dict[bytes, str]:
+    """Return what is said, by who: the broker will, and who tried has, or was killed for it."""
+    said: dict[bytes, str] = {}
+    with suppress(BlockingIOError):
+        while len(said) < 2:  # noqa: PLR2004
+            message = ours.recv(_MOST, _socket.MSG_DONTWAIT if _ANSWERS in said else 0)
+            if not message:
+                break
+            who, _, words = message.partition(b" ")
+            said[who] = words.decode()
+    return said
 
 
 def _try_listener(seccomp: int, fd: int) -> int:

@@ -50,7 +50,7 @@ def load(
 ) -> Filter:
     """Return the filter for a machine as uname(2) names it, with `more` rules than the level's.
 
-    `inner` and `report` are as in compile.rules_of().
+    `inner` and `report` are as in rules.rules_of().
 
     Raises CannotEnforceError if there is none to be had.
     """
@@ -73,12 +73,12 @@ def load(
     try:
         import pyseccomp
 
-        from nonet import rules
         from nonet.limiting import compile as compiler
+        from nonet.rules import rules_of
 
         return Filter(
             compiler.compile_rules(
-                known, [*rules.rules_of(level, domain=domain, inner=inner, report=report), *more]
+                known, [*rules_of(level, domain=domain, inner=inner, report=report), *more]
             ),
             "compiled by pyseccomp",
             pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, "seccomp"),

@@ -66,7 +66,26 @@ def test_the_control_program_runs(machine: Machine) -> None:
             ["nonet: cannot hand over descriptor 9: it is not open"],
         ),
         (["--keep", "-1", *ECHO], ["nonet: cannot keep descriptor -1: there is no such number"]),
-        (["--json", *ECHO], ["nonet: cannot use --json: it goes with --explain"]),
+        (["--json", *ECHO], ["nonet: cannot use --json: it goes with --explain or --check"]),
+        (
+            ["--check", *ECHO],
+            ["nonet: cannot use --check: it runs nothing, and 'echo' was given"],
+        ),
+        (["--check", "--explain"], ["nonet: cannot use --explain: it does not go with --check"]),
+        (["--check", "-v"], ["nonet: cannot use --verbose: it does not go with --check"]),
+        (["--check", "-l", "0"], ["nonet: cannot use --listen: it does not go with --check"]),
+        (["--check", "-k", "0"], ["nonet: cannot use --keep: it does not go with --check"]),
+        (
+            ["--check", "--report-file", "x"],
+            ["nonet: cannot use --report-file: it does not go with --check"],
+        ),
+        (
+            ["--check", "--allow"],
+            [
+                "nonet: cannot parse the command line: option '--allow' requires an argument",
+                "nonet: hint: nonet --help",
+            ],
+        ),
         (
             ["--alow", "none", *ECHO],
             [

@@ -21,7 +21,8 @@ TIMEOUT = 30.0
 
 LONG = {
     "--allow", "--listen", "--connect", "--bind", "--open", "--keep", "--close-others",
-    "--limit", "--explain", "--json", "--report", "--report-file", "--fail-on-attempt", "--export",
+    "--limit", "--explain", "--check", "--json", "--report", "--report-file", "--fail-on-attempt",
+    "--export", "--freeze", "--freeze-arch",
     "--quiet", "--verbose", "--help", "--version",
 }  # fmt: skip
 SHORT = {"-l", "-c", "-b", "-o", "-k", "-x", "-q", "-v", "-h", "-V"}

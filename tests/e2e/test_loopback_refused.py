@@ -52,6 +52,13 @@ def test_where_an_outer_sandbox_forbids_seccomp(machine: Machine, number: int) -
     )
 
 
+def test_where_an_outer_sandbox_kills_for_seccomp(machine: Machine) -> None:
+    refused(
+        machine.run(*outer(0x8000_0000, NR["seccomp"]), machine.nonet, *LOOPBACK, *ECHO),
+        CANNOT + "no broker can be started: a sandbox ends who tries",
+    )
+
+
 def namespaces(machine: Machine, *words: str) -> list[str]:
     user = ["--user", "--map-root-user"] if machine.uid else []
     return ["unshare", *user, *words]

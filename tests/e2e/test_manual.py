@@ -12,6 +12,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nonet import check, levels
+
 if TYPE_CHECKING:
     from conftest import Machine
 
@@ -49,6 +51,7 @@ EXPECTED = {
     "nonet -x ./convert": (0, TIGHTENED),
     "--export": (0, rb""),
     "nonet -v true": (0, TIGHTENED + rb"nonet: level (path|none): .*\n(nonet: .*\n)+"),
+    "nonet --check": (0, rb"nonet .*\n(.*\n)+loopback +exact: (.*\n)+"),
     "trap": (0, rb"passed\n" + TIGHTENED),
 }
 
@@ -150,3 +153,20 @@ def test_explain_says_what_the_manual_says(machine: Machine) -> None:
     (listed,) = re.findall(r"Its keys are ([\w, \n]+)\.", page())
     ended = machine.limited(["--explain", "--json", "-o", "/etc/passwd"], "true")
     assert list(json.loads(ended.stdout)) == re.findall(r"\b(?!and\b)\w+", listed)
+
+
+def test_check_says_what_the_manual_says(machine: Machine) -> None:
+    answer = json.loads(machine.run(machine.nonet, "--check", "--json").stdout)
+    section = PAGE.read_text().partition("\n.Sh CHECKING\n")[2].partition("\n.Sh ")[0]
+    verdicts, whole, each = (
+        [
+            word
+            for item in re.findall(r"^\.It Cm (.*)", part, re.MULTILINE)
+            for word in item.split(" , ")
+        ]
+        for part in section.split("\n.Bl ")[1:]
+    )
+    assert verdicts == [check.EXACT, check.TIGHTENED, check.REFUSED_HERE, check.INEXACT]
+    assert list(answer) == whole
+    assert list(answer["levels"]) == [check.DEFAULT, *levels.LEVELS]
+    assert [list(one) for one in answer["levels"].values()] == [each] * len(answer["levels"])

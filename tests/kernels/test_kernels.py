@@ -7,17 +7,29 @@ that is exact there, with the control. What a kernel must have is in matrix.py.
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from guests import FIRST_NEW_LIMIT, Matrix, table
+from guests import COLUMNS, FIRST_NEW_LIMIT, SHOWN, Matrix, cell, cell_of_check, table
 from matrix import FALLEN_BACK, FIRST_NET_ABI, KERNELS, LOOPBACK, NONE, PATH, ROW, UNIX, Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 USERS = ("root", "unprivileged")
+FIRST_WHOLE_ABI = 6
+REFUSED_BY_RLIMIT = ["refused, too: binding an abstract name"]
+SWITCHED_OFF = "boot with 'landlock' in the kernel's lsm= parameter"
+# The version of Linux that brings what a level lacks; True: where Landlock is off altogether.
+NEEDS = {
+    (NONE, True): "5.19", (NONE, False): "6.7",
+    (PATH, True): "6.12", (PATH, False): "6.12",
+    (UNIX, True): "6.7", (UNIX, False): "6.7",
+    (LOOPBACK, True): "6.7", (LOOPBACK, False): "6.7",
+}  # fmt: skip
 OURS = [kernel for kernel in KERNELS if kernel.build]
 BELIEVED = [kernel for kernel in OURS if kernel.rlimit]
 NOT_BELIEVED = [kernel for kernel in OURS if not kernel.rlimit]
@@ -89,6 +101,53 @@ def test_what_loopback_gives_out(matrix: Matrix, kernel: Kernel, user: str) -> N
     ipv6 = "tied" if kernel.abi >= FIRST_NET_ABI else "EAFNOSUPPORT"
     ended = matrix.command(kernel, "sockets", user)
     assert ended["stdout"] == f"tied {ipv6} untied untied EPERM\nTrue\n", ended
+
+
+@every_kernel
+@every_user
+def test_what_check_finds_is_what_a_launch_does(matrix: Matrix, kernel: Kernel, user: str) -> None:
+    """Once the launches are held to the table that is kept, so is --check."""
+    ended = matrix.command(kernel, "check", user)
+    assert ended["stderr"] == ""
+    found = json.loads(ended["stdout"])
+    assert ended["status"] == (0 if PATH in kernel.exact else 125)
+    assert found["exact"] == (PATH in kernel.exact)
+    assert list(found["levels"]) == list(COLUMNS)
+    for asked, one in found["levels"].items():
+        assert cell_of_check(one) == cell(matrix, kernel, asked, user)
+        launch = matrix.command(kernel, asked, user)["stderr"].splitlines()
+        for line in one["enforced_by"]:
+            assert f"nonet: {line}" in launch
+        assert one["differs"] == (
+            REFUSED_BY_RLIMIT if "RLIMIT_NETWORK" in one["mechanisms"] else []
+        )
+
+
+@every_kernel
+@every_user
+def test_check_says_what_would_bring_what_is_missing(
+    matrix: Matrix, kernel: Kernel, user: str
+) -> None:
+    found = json.loads(matrix.command(kernel, "check", user)["stdout"])["levels"]
+    off = not kernel.abi
+    for level in (NONE, PATH, UNIX, LOOPBACK):
+        (hint,) = found[level]["hints"] or ("",)
+        if kernel.abi >= FIRST_WHOLE_ABI:
+            assert hint == ""
+        else:
+            without = NONE if level == PATH and kernel.rlimit else level
+            version = f"Linux {NEEDS[without, off]} or later"
+            assert hint == (f"{SWITCHED_OFF}; it takes {version}" if off else version)
+
+
+def test_the_readme_shows_what_check_says(matrix: Matrix) -> None:
+    (kernel,) = [each for each in KERNELS if each.name == SHOWN]
+    said = matrix.command(kernel, "check in words", "unprivileged")["stdout"]
+    shown = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = shown.partition("    $ nonet --check\n")[2].partition("\n\n")[0]
+    first, *others = [line[4:] for line in shown.splitlines()]
+    assert others == said.splitlines()[1:]
+    assert re.fullmatch(r"nonet [\d.]+ on Linux 6\.1\.\S+ \(x86_64\), as user \d+", first)
 
 
 def test_the_table_that_is_kept_is_true(matrix: Matrix) -> None:
