@@ -29,7 +29,10 @@ THEIRS = {
     "prctl",
     "_prctl",
 }
-GRANTED = {"nonet.address", "nonet.grants", "nonet.opening", "nonet.signals", "_socket", "time"}
+GRANTED = {
+    "nonet.address", "nonet.grants", "nonet.opening", "nonet.signals", "nonet.sockets", "_socket",
+    "time",
+}  # fmt: skip
 
 
 def imported(machine: Machine, *words: str) -> set[str]:
