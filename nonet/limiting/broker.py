@@ -13,6 +13,7 @@ import _signal  # the signal module costs more to import than this one
 import _socket
 import errno
 import os
+import sys
 from contextlib import suppress
 
 from nonet import kernel
@@ -90,6 +91,7 @@ def start(machine: str, seccomp: int, eye: Eye | None = None, plain: bytes = b""
     pid = os.fork()
     if pid == 0:
         try:
+            _forget()
             if not adopts and os.fork() == 0:
                 _serve(theirs, nonet, ours.fileno(), eye, plain)
             theirs.send(b"%s %d" % (_TRIED, _try_listener(seccomp, ours.fileno())))
@@ -126,6 +128,7 @@ def _try_listener(seccomp: int, fd: int) -> int:
 def _serve(way: _socket.socket, nonet: int, fd: int, eye: Eye | None, plain: bytes) -> NoReturn:
     """Be the broker, and end. `fd` is a descriptor that nonet has, to look at."""
     try:
+        _forget()
         stays = frozenset({way.fileno()})
         _leave(stays if eye is None else stays | eye.broker_holds)
         failure = _failure()
@@ -178,6 +181,15 @@ def _answer(
         call = listener.receive()
         if call is not None:
             answers.answer(call)
+
+
+def _forget() -> None:
+    """Let nothing run here of a program that limits itself from inside: it was forked, too."""
+    import gc
+
+    gc.freeze()  # what it has not cleaned up yet is not cleaned up here
+    sys.settrace(None)
+    sys.setprofile(None)
 
 
 def _leave(stays: frozenset[int]) -> None:
