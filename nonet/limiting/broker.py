@@ -13,7 +13,6 @@ import _signal  # the signal module costs more to import than this one
 import _socket
 import errno
 import os
-import sys
 from contextlib import suppress
 
 from nonet import kernel
@@ -184,12 +183,10 @@ def _answer(
 
 
 def _forget() -> None:
-    """Let nothing run here of a program that limits itself from inside: it was forked, too."""
+    """Leave what a program that limits itself from inside has not cleaned up yet to itself."""
     import gc
 
-    gc.freeze()  # what it has not cleaned up yet is not cleaned up here
-    sys.settrace(None)
-    sys.setprofile(None)
+    gc.freeze()
 
 
 def _leave(stays: frozenset[int]) -> None:

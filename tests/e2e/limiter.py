@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A process that limits itself with nonet.limit(), and goes on as a Python program.
+"""A process that limits itself with nonet.limit(), and goes on as a program.
 
-limiter.py [--thread] NONET --allow LEVEL [--keep=FD]... -- WORD... PROGRAM
+limiter.py [--thread | --exec] NONET --allow LEVEL [--keep=FD]... -- WORD... PROGRAM
 
-NONET and the WORDs are there for tests that say it as they say it to nonet. With --thread
-a thread that was started before goes on as PROGRAM, while the first one put the limit on.
+NONET and the WORDs are there for tests that say it as they say it to nonet; with --exec the
+words are executed. With --thread a thread that was started before goes on as PROGRAM, while
+the first one put the limit on.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import runpy
 import sys
 import threading
@@ -20,6 +22,7 @@ import nonet
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--thread", action="store_true")
+    parser.add_argument("--exec", action="store_true")
     parser.add_argument("nonet")
     parser.add_argument("--allow")
     parser.add_argument("--keep", type=int, action="append", default=[])
@@ -37,6 +40,8 @@ def main() -> None:
         thread.start()
     nonet.limit(given.allow, keep=given.keep)
     limited.set()
+    if given.exec:
+        os.execvp(given.words[0], given.words)
     if given.thread:
         thread.join()
     else:
