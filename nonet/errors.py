@@ -48,6 +48,10 @@ class OpenEndedError(NonetError):
     """A descriptor that PROGRAM would hold carries authority that nobody named."""
 
 
+class PartlyLimitedError(NonetError):
+    """A process that limits itself has done so in part, for good: it should end."""
+
+
 class CannotExecuteError(NonetError):
     """PROGRAM was found but cannot be executed."""
 

@@ -40,6 +40,7 @@ _LANDLOCK_ADD_RULE = 445
 _LANDLOCK_RESTRICT_SELF = 446
 _CREATE_RULESET_VERSION = 1 << 0  # LANDLOCK_CREATE_RULESET_VERSION
 _RULE_PATH_BENEATH = 1  # LANDLOCK_RULE_PATH_BENEATH
+_RESTRICT_SELF_TSYNC = 1 << 3  # LANDLOCK_RESTRICT_SELF_TSYNC, ABI 8
 
 
 class RulesetAttr(ctypes.Structure):
@@ -93,18 +94,19 @@ def landlock_add_path_rule(ruleset_fd: int, access: int, parent_fd: int) -> None
     )
 
 
-def landlock_restrict_self(ruleset_fd: int) -> None:
-    """landlock_restrict_self(2). Raises OSError (E2BIG: 16 domains are the most)."""
-    checked(
-        _syscall(
-            ctypes.c_long(_LANDLOCK_RESTRICT_SELF), ctypes.c_int(ruleset_fd), ctypes.c_uint32(0)
-        )
-    )
+def landlock_restrict_self(ruleset_fd: int, *, threads: bool = False) -> None:
+    """landlock_restrict_self(2), for every thread of the process or this one alone.
+
+    Raises OSError (E2BIG: 16 domains are the most).
+    """
+    flags = ctypes.c_uint32(_RESTRICT_SELF_TSYNC if threads else 0)
+    checked(_syscall(ctypes.c_long(_LANDLOCK_RESTRICT_SELF), ctypes.c_int(ruleset_fd), flags))
 
 
 # --- seccomp(2), since 3.17 ---
 
 _SET_MODE_FILTER = 1  # SECCOMP_SET_MODE_FILTER
+FLAG_TSYNC = 1 << 0  # SECCOMP_FILTER_FLAG_TSYNC
 _FLAG_SPEC_ALLOW = 1 << 2  # SECCOMP_FILTER_FLAG_SPEC_ALLOW, since 4.17
 # By the machine and whether this is a 64-bit process (the tables in arch/).
 _SECCOMP = {
@@ -129,7 +131,8 @@ def seccomp_number(machine: str) -> int:
 def seccomp_set_mode_filter(number: int, code: bytes, flags: int = 0) -> int:
     """seccomp(2) SECCOMP_SET_MODE_FILTER, with SPEC_ALLOW: no mitigation unasked for.
 
-    `number` is the call's own, `code` struct sock_filter[]. Returns what the call returns.
+    `number` is the call's own, `code` struct sock_filter[]. Returns what the call returns:
+    with FLAG_TSYNC the thread that has a filter of its own, and then none has the new one.
     Raises OSError.
     """
     array = ctypes.create_string_buffer(code, len(code))

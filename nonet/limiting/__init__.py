@@ -15,11 +15,13 @@ from nonet.limiting import landlock, rlimit
 
 TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from nonet.limiting.loopback import Served
     from nonet.report.eye import Eye
     from nonet.rules import Rule
+
+    Step = tuple[str, str | None, Callable[[], object]]  # what, a hint, doing it
 
 AUTO, RLIMIT, SECCOMP = "auto", "rlimit", "seccomp"
 HOW = (AUTO, RLIMIT, SECCOMP)
@@ -79,29 +81,55 @@ class Limit:
         if self.served is not None:
             self.served.avoid(numbers)
 
-    def enforce(self) -> None:
-        """Put the limit on this process: all of it, or CannotEnforceError is raised.
+    def release(self) -> None:
+        """Let go of what was started for it, if it is not put on after all."""
+        if self.served is not None:
+            self.served.release()
 
-        After that error the process may be limited in part and must end.
+    def enforce(
+        self, on: list[str] | None = None, *, threads: bool = False, trial: bool = False
+    ) -> None:
+        """Put the limit on this thread, or on all `threads`, or raise CannotEnforceError.
+
+        `on` is told what is on by then: no_new_privs first, which hurts nobody. A `trial`, for
+        a thread that ends, leaves out what concerns the process.
         """
+        on = [] if on is None else on
+        what, hint = DOMAIN
+        ruleset = None
+        try:
+            if self.ruleset is not None:
+                ruleset = landlock.make(self.ruleset)
+            for step in self._steps(ruleset, threads=threads, trial=trial):
+                what, hint, act = step
+                on.append(what)
+                act()
+        except OSError as error:
+            if on:
+                on.pop()
+            raise CannotEnforceError(what, reason(error), hint) from error
+        finally:
+            if ruleset is not None:
+                os.close(ruleset)
+
+    def _steps(self, ruleset: int | None, *, threads: bool, trial: bool) -> list[Step]:
         import prctl
 
-        step, hint = NO_NEW_PRIVS
-        try:
-            prctl.set_no_new_privs(1)
-            if self.rlimit is not None:
-                step = f"lower resource limit {self.rlimit} ({rlimit.ROW})"
-                rlimit.lower(self.rlimit)
-            if self.ruleset is not None:
-                step, hint = DOMAIN
-                landlock.restrict(self.ruleset)
-            step, hint = FILTER
-            if self.served is not None:
-                self.served.install(self.filter.number, self.filter.code)
-            else:
-                kernel.seccomp_set_mode_filter(self.filter.number, self.filter.code)
-        except OSError as error:
-            raise CannotEnforceError(step, reason(error), hint) from error
+        steps: list[Step] = [(*NO_NEW_PRIVS, lambda: prctl.set_no_new_privs(1))]
+        number, served = self.rlimit, None if trial else self.served
+        if number is not None and not trial:
+            what = f"lower resource limit {number} ({rlimit.ROW})"
+            steps.append((what, None, lambda: rlimit.lower(number)))
+        last: list[Step] = []
+        if ruleset is not None:
+            enter = kernel.landlock_restrict_self
+            last.append((*DOMAIN, lambda: enter(ruleset, threads=threads)))
+        if served is not None:
+            last.append((*FILTER, lambda: served.install(self.filter.number, self.filter.code)))
+        else:
+            last.append((*FILTER, lambda: self.filter.install(threads=threads)))
+        # A filter covers all threads or none, and no trial shows whether a thread is in its way.
+        return steps + (last[::-1] if threads else last)
 
     def said(self, *, quiet: bool, verbose: bool) -> list[str]:
         """Return what the user has to know, or with -v what is enforced, a line each."""

@@ -90,6 +90,7 @@ def start(machine: str, seccomp: int, eye: Eye | None = None, plain: bytes = b""
     pid = os.fork()
     if pid == 0:
         try:
+            _forget()
             if not adopts and os.fork() == 0:
                 _serve(theirs, nonet, ours.fileno(), eye, plain)
             theirs.send(b"%s %d" % (_TRIED, _try_listener(seccomp, ours.fileno())))
@@ -136,6 +137,7 @@ def _try_listener(seccomp: int, fd: int) -> int:
 def _serve(way: _socket.socket, nonet: int, fd: int, eye: Eye | None, plain: bytes) -> NoReturn:
     """Be the broker, and end. `fd` is a descriptor that nonet has, to look at."""
     try:
+        _forget()
         stays = frozenset({way.fileno()})
         _leave(stays if eye is None else stays | eye.broker_holds)
         failure = _failure()
@@ -188,6 +190,13 @@ def _answer(
         call = listener.receive()
         if call is not None:
             answers.answer(call)
+
+
+def _forget() -> None:
+    """Leave what a program that limits itself from inside has not cleaned up yet to itself."""
+    import gc
+
+    gc.freeze()
 
 
 def _leave(stays: frozenset[int]) -> None:

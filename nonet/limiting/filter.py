@@ -8,6 +8,7 @@ filter fits the machine, pyseccomp compiles one on the spot.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from nonet import kernel
@@ -37,6 +38,13 @@ class Filter:
         self.code = code
         self.source = source
         self.number = number
+
+    def install(self, *, threads: bool) -> None:
+        """Install it for this thread, or for all `threads` or none. Raises OSError."""
+        flags = kernel.FLAG_TSYNC if threads else 0
+        other = kernel.seccomp_set_mode_filter(self.number, self.code, flags)
+        if other:
+            raise OSError(errno.EINVAL, f"thread {other} has a filter of its own")
 
 
 def load(

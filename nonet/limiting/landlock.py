@@ -16,6 +16,8 @@ from nonet.errors import reason
 # Below ABI 2 (Linux 5.19) every domain forbids link and rename between directories.
 FIRST_USABLE_ABI = 2
 _NEWER = "Linux 5.19 or later"
+# From here on (Linux 7.0) a domain can be put on every thread of a process.
+FIRST_THREADS_ABI = 8
 _ACCESS_FS_REFER = 1 << 13  # LANDLOCK_ACCESS_FS_REFER, ABI 2
 
 MISSING = {
@@ -84,15 +86,16 @@ def ruleset(level: str, abi: int, *, ipv6: bool = True) -> kernel.RulesetAttr:
     return kernel.RulesetAttr(**handled)
 
 
-def restrict(attr: kernel.RulesetAttr) -> None:
-    """Put this process into a new domain. no_new_privs must be set. Raises OSError."""
+def make(attr: kernel.RulesetAttr) -> int:
+    """Return a descriptor of a ruleset, ready to be put on. Raises OSError."""
     fd = kernel.landlock_create_ruleset(attr)
     try:
         if attr.fs:
             _allow_everywhere(fd, attr.fs)
-        kernel.landlock_restrict_self(fd)
-    finally:
+    except BaseException:
         os.close(fd)
+        raise
+    return fd
 
 
 def _allow_everywhere(ruleset_fd: int, access: int) -> None:

@@ -68,6 +68,11 @@ class Served:
         if self._started is not None:
             self._started.avoid(numbers)
 
+    def release(self) -> None:
+        """Let the broker end that was started, unless it has its listener."""
+        if self._started is not None:
+            self._started.way.close()
+
     def install(self, seccomp: int, code: bytes) -> None:
         """Install the filter, and hand its listener to the broker.
 

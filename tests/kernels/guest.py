@@ -24,6 +24,7 @@ CONTRACT = Path("/tests/contract")
 sys.path.insert(0, str(CONTRACT))
 
 NONET = "/usr/bin/nonet"
+IN_A_THREAD = ["/usr/bin/python3", "-I", str(CONTRACT / "limiter.py"), "--thread", NONET]
 NOBODY = 65534
 USERS = {"root": 0, "unprivileged": NOBODY}
 ENVIRON = {"PATH": "/usr/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
@@ -170,12 +171,14 @@ def make_attempts(orders: Orders) -> None:
             network.call(network.inside, lambda p=path, v=value: Path(p).write_text(v))  # type: ignore[misc]
         run_commands(orders["commands"], network.prefix)
         world = World(network)
-        for level in orders["levels"]:
+        ways = [(level, level, [NONET]) for level in orders["levels"]]
+        ways += [(f"{each} in a thread", each, IN_A_THREAD) for each in orders["in a thread"]]
+        for way, level, nonet in ways:
             for user, uid in USERS.items():
                 subject = Subject(
                     world, level,
                     prefix=list(words(network.prefix, uid)),
-                    nonet=[NONET],
+                    nonet=nonet,
                     probe=CONTRACT / "probe.py",
                     environ={**ENVIRON, "NONET_PROBE_SECONDS": str(orders["seconds"])},
                 )  # fmt: skip
@@ -187,7 +190,7 @@ def make_attempts(orders: Orders) -> None:
                         continue
                     result = departure(attempt, level, subject.make(attempt.name))
                     say(
-                        attempt=attempt.name, row=attempt.row, level=level, user=user,
+                        attempt=attempt.name, row=attempt.row, level=way, user=user,
                         departure=result,
                     )  # fmt: skip
                 subject.close()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import initramfs
 import qemu
 from archive import CACHE, Archive, debian_kernel, foreign_root
-from matrix import KERNELS, ROW
+from matrix import KERNELS, LOOPBACK, NONE, PATH, ROW, UNIX
 
 if TYPE_CHECKING:
     from matrix import Kernel
@@ -55,6 +55,7 @@ with socket.create_server(("127.0.0.1", 0)) as server:
 FIRST_NEW_LIMIT = 16
 SHOWN = "Debian 12's 6.1"  # README.md shows what --check says on it
 LIMITS = ("cat", "/proc/self/limits")
+OTHER_THREAD = ("/usr/bin/python3", "-I", "/tests/contract/other_thread.py")
 
 
 def commands(kernel: Kernel) -> dict[str, list[str]]:
@@ -78,13 +79,15 @@ def commands(kernel: Kernel) -> dict[str, list[str]]:
             "limits": [*LIMITS],
             "raise": ["/usr/bin/python3", "-I", "-S", "-c", RAISE, number],
         }
-    return {name: [NONET, *words] for name, words in nonet.items()}
+    inside = {f"threads {level}": [*OTHER_THREAD, level] for level in (NONE, PATH, UNIX, LOOPBACK)}
+    return {**{name: [NONET, *words] for name, words in nonet.items()}, **inside}
 
 
 def orders(kernel: Kernel) -> dict[str, Any]:
     return {
         "modules": [] if kernel.build else list(MODULES),
         "levels": list(kernel.levels),
+        "in a thread": list(kernel.in_a_thread),
         "commands": commands(kernel),
         "expect": kernel.expect(),
         "settle": 0.005,

@@ -84,7 +84,7 @@ def _add_nonet(tree: Tree, distributions: Iterable[str]) -> None:
                 _, _, body = origin.read_bytes().partition(b"\n")
                 tree.files["/usr/bin/nonet"] = b"#!/usr/bin/python3\n" + body
     tree.add_tree(E2E / "contract", "/tests/contract", ("__pycache__",))
-    for name in ("network.py", "outer.py"):
+    for name in ("network.py", "outer.py", "limiter.py", "other_thread.py"):
         tree.add(E2E / name, f"/tests/contract/{name}")
     tree.add(Path(__file__).with_name("guest.py"), "/init")
 

@@ -15,6 +15,7 @@ BARE, NONE, PATH, UNIX, LOOPBACK = "bare", "none", "path", "unix", "loopback"
 UNDOMAINED = "none-without-landlock"  # as the contract's tests call it
 ROW = "Max network"
 FIRST_NET_ABI = 4
+FIRST_THREADS_ABI = 8  # from here on Landlock reaches every thread of a process
 WITHOUT_LANDLOCK = "lsm=lockdown,yama"
 
 FACILITIES: dict[str, object] = {
@@ -94,6 +95,20 @@ class Kernel:
         # Without IPv6, and Landlock to see to it, loopback has a table of its own: SOCKETS.
         tried = [level for level in self.exact if level != LOOPBACK or self.abi >= FIRST_NET_ABI]
         return (BARE, *(none if level == NONE else level for level in tried))
+
+    @property
+    def threads(self) -> tuple[str, ...]:
+        """The levels that nonet.limit() must be able to put on a process of several threads."""
+        if 0 < self.abi < FIRST_THREADS_ABI:
+            return ()
+        if not self.abi:  # RLIMIT_NETWORK is not taken there: no fork proves it
+            return (NONE,)
+        return tuple(level for level in self.exact if level != LOOPBACK)
+
+    @property
+    def in_a_thread(self) -> tuple[str, ...]:
+        """The level at which a thread that was there before the limit makes every attempt."""
+        return (PATH if self.abi else UNDOMAINED,) if self.threads else ()
 
     def expect(self) -> dict[str, dict[str, Any]]:
         """Return what is different here: by level and attempt."""

@@ -66,7 +66,8 @@ def test_the_contracts_table(matrix: Matrix, kernel: Kernel) -> None:
         f"{a['level']}-{a['user']}-{a['attempt']}: {a['departure']}" for a in made if a["departure"]
     ]
     assert departed == []
-    assert {a["level"] for a in made} == set(kernel.levels)
+    in_a_thread = {f"{level} in a thread" for level in kernel.in_a_thread}
+    assert {a["level"] for a in made} == in_a_thread.union(kernel.levels)
 
 
 @every_kernel
@@ -93,6 +94,19 @@ def test_the_default_is_exact_or_tightened(matrix: Matrix, kernel: Kernel, user:
         assert "instead of" not in ended["stderr"]
     else:
         assert ended["stderr"].startswith("nonet: level none instead of path: ")
+
+
+@every_kernel
+@every_user
+def test_every_thread_is_limited_or_none(matrix: Matrix, kernel: Kernel, user: str) -> None:
+    for level in (NONE, PATH, UNIX, LOOPBACK):
+        ended = matrix.command(kernel, f"threads {level}", user)
+        said, met = ended["stdout"].splitlines()
+        if level in kernel.threads:
+            assert (said, met) == (level, "EPERM 1 EPERM 1")
+        else:
+            assert said != level
+            assert met == "made 0 made 0"
 
 
 @every_kernel
