@@ -95,6 +95,8 @@ class Limit:
         a thread that ends, leaves out what concerns the process.
         """
         on = [] if on is None else on
+        what: str
+        hint: str | None
         what, hint = DOMAIN
         ruleset = None
         try:

@@ -14,7 +14,7 @@ from base import NR
 from network import OUTSIDE4
 from programs import python_with_pip
 from running import PATIENCE
-from test_held import OPEN_ENDED, SEALED, _cases
+from test_held import OPEN_ENDED, SEALED, cases
 from told import outer
 
 from nonet import levels
@@ -132,7 +132,7 @@ def test_the_kernels_bound_on_domains_leaves_nothing_on(machine: Machine) -> Non
     assert (made, filters) == ("EPERM", 16)
 
 
-@pytest.mark.parametrize(("make", "level", "reason"), list(_cases(OPEN_ENDED)))
+@pytest.mark.parametrize(("make", "level", "reason"), list(cases(OPEN_ENDED)))
 def test_what_is_open_ended_is_refused_unless_it_is_kept(
     machine: Machine, make: Callable[[], Any], level: str, reason: str
 ) -> None:
@@ -150,7 +150,7 @@ def test_what_is_open_ended_is_refused_unless_it_is_kept(
     one.close()
 
 
-@pytest.mark.parametrize(("make", "level"), list(_cases(SEALED)))
+@pytest.mark.parametrize(("make", "level"), list(cases(SEALED)))
 def test_what_is_sealed_stays(machine: Machine, make: Callable[[], Any], level: str) -> None:
     one = make()
     said, *rest = inside(machine, level, pass_fds=[one.fileno()])
