@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compile the filters that are shipped: `python -m nonet.limiting.ship`, or `make filters`."""
+"""Make the filters that are shipped: `python -m nonet.limiting.ship`, or `make filters`."""
 
 from __future__ import annotations
 
 from nonet import levels
 from nonet.limiting import filter as shipped
-from nonet.limiting.compile import compile_rules
+from nonet.limiting.assemble import assemble
 from nonet.rules import rules_of
 
 TYPE_CHECKING = False  # as in nonet.limiting.filter
@@ -38,4 +38,4 @@ if __name__ == "__main__":
     for machine, level, domain, kind in variants():
         special = {"inner": kind == INNER, "report": kind == REPORT}
         with open(shipped.path(machine, level, domain=domain, **special), "wb") as file:
-            file.write(compile_rules(machine, rules_of(level, domain=domain, **special)))
+            file.write(assemble(machine, rules_of(level, domain=domain, **special)))

@@ -29,13 +29,19 @@ def errno_action(number: int) -> int:
 
 def run(code: bytes, arch: int, nr: int, args: tuple[int, ...] = ()) -> int:
     """Return the action for a call, as the kernel would; garbage in a filter raises."""
+    return trace(code, arch, nr, args)[0]
+
+
+def trace(code: bytes, arch: int, nr: int, args: tuple[int, ...] = ()) -> tuple[int, int]:
+    """Return the action for a call, and how many instructions it took."""
     padded = (args + (0,) * 6)[:6]
     data = struct.pack("<IIQ6Q", nr & 0xFFFF_FFFF, arch, 0, *padded)
     program = list(struct.iter_unpack("<HBBI", code))
-    accumulator = pc = 0
+    accumulator = pc = steps = 0
     while True:
         op, jump_true, jump_false, k = program[pc]
         pc += 1
+        steps += 1
         match op:
             case 0x20:  # BPF_LD | BPF_W | BPF_ABS
                 (accumulator,) = struct.unpack_from("<I", data, k)
@@ -52,7 +58,7 @@ def run(code: bytes, arch: int, nr: int, args: tuple[int, ...] = ()) -> int:
             case 0x45:  # BPF_JMP | BPF_JSET | BPF_K
                 pc += jump_true if accumulator & k else jump_false
             case 0x06:  # BPF_RET | BPF_K
-                return int(k)
+                return int(k), steps
             case _:
                 raise AssertionError(f"no such instruction: {op:#x}")
 
