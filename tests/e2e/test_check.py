@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ARCHITECTURE = NR["socket"]  # 41: x86-64, 198: arm64
 UNSHARE = {41: 272, 198: 97}[ARCHITECTURE]
+SELECT = {41: (23, 270), 198: (72,)}[ARCHITECTURE]  # select(2) and pselect6(2)
 CREATE_RULESET, RESTRICT_SELF = 444, 446
 KILLS = 0x8000_0000  # in the place of an errno: SECCOMP_RET_KILL_PROCESS
 
@@ -133,12 +134,16 @@ PLACES = {
         ALL_REFUSED, *inside("none", 16), hints={"path": "16 domains can be nested"}
     ),
     "without /proc": Place(
-        ALL_REFUSED, *WITHOUT_PROC, unshared=("--mount",),
+        NO_LOOPBACK, *WITHOUT_PROC, unshared=("--mount",),
+        hints={"loopback": "mount -t proc proc /proc"},
+    ),
+    "without a list of descriptors": Place(
+        ALL_REFUSED, *WITHOUT_PROC, *outer(errno.EPERM, *SELECT), unshared=("--mount",),
         hints={"path": "mount /proc, or close all", "loopback": "mount -t proc"},
     ),
-    "without /proc, and all closed": Place(
-        NO_LOOPBACK, *WITHOUT_PROC, unshared=("--mount",), options=("-x",),
-        hints={"loopback": "mount -t proc proc /proc"},
+    "without a list, and all closed": Place(
+        NO_LOOPBACK, *WITHOUT_PROC, *outer(errno.EPERM, *SELECT), unshared=("--mount",),
+        options=("-x",), hints={"loopback": "mount -t proc proc /proc"},
     ),
     "with another's /proc": Place(
         NO_LOOPBACK, unshared=("--pid", "--fork"), hints={"loopback": "mount -t proc"}
