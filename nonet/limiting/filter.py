@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The seccomp filter of a level, derived from nonet.levels.
 
-Filters are compiled ahead of time by pyseccomp and shipped in filters/, because
-importing pyseccomp costs more than everything else nonet does. Where no shipped
-filter fits the machine, pyseccomp compiles one on the spot.
+Filters are assembled ahead of time and shipped in filters/. Where no shipped filter fits
+the machine, pyseccomp compiles one on the spot: importing it costs more than everything
+else nonet does.
 """
 
 from __future__ import annotations

@@ -126,18 +126,26 @@ def test_libseccomp_comes_to_the_same(machine: str, level: str, domain: bool, ki
     theirs = compile_rules(machine, rules.rules_of(level, domain=domain, **special))
     ours = code_of(machine, level, domain, kind)
     for arch, number, args in asked_of(machine):
-        assert bpf.run(ours, arch, number, args) == bpf.run(theirs, arch, number, args)
-    assert len(ours) < len(theirs)
+        # The kernel widens what a 32-bit program passes.
+        width = 64 if arch == bpf.CONVENTIONS[machine] else 32
+        seen = tuple(arg & (1 << width) - 1 for arg in args)
+        assert bpf.run(ours, arch, number, seen) == bpf.run(theirs, arch, number, seen)
+    assert len(ours) < 0.6 * len(theirs)
+
+
+INSTRUCTIONS: dict[str, dict[str, set[int]]] = {
+    "x86_64": {"read": {10}, "socket": {9, 11, 12}},
+    "aarch64": {"read": {9}, "socket": {8, 10, 11}},
+}
 
 
 @pytest.mark.parametrize("machine", bpf.MACHINES)
 def test_how_many_instructions_a_call_takes(machine: str) -> None:
     """What the manual says of them; the kernel keeps the verdict on calls that no rule names."""
-    taken = {}
+    taken: dict[str, set[int]] = {"read": set(), "socket": set()}
     for level in levels.LEVELS:
         code = code_of(machine, level, domain=True, kind=ship.PLAIN)
-        arch = bpf.CONVENTIONS[machine]
         for call, args in (("read", ()), ("socket", (2, 1, 6)), ("socket", (1, 1, 0))):
-            found = bpf.trace(code, arch, bpf.NUMBERS[machine][call], args)
-            taken[level, call, args[:1]] = found[1]
-    assert taken == {}
+            number = bpf.NUMBERS[machine][call]
+            taken[call].add(bpf.trace(code, bpf.CONVENTIONS[machine], number, args)[1])
+    assert taken == INSTRUCTIONS[machine]
