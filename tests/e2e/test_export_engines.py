@@ -18,7 +18,7 @@ from world import PYTHON
 from nonet import levels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from network import Network
 
@@ -44,6 +44,7 @@ def outcome(text):
 answers = {row: outcome(text) for row, text in json.loads(sys.argv[1]).items()}
 print(json.dumps(answers))
 """
+PODMANS_OWN = "/usr/share/containers/seccomp.json"
 # In a mount namespace of its own: what podman would write is written to a folder of the test's.
 START = """
 mount --bind "$(findmnt -n -t cgroup2 -o TARGET | head -n 1)" /sys/fs/cgroup
@@ -68,9 +69,11 @@ def place() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def answers(place: Path, network: Network, engine: str, profile: str) -> dict[str, int | None]:
+def answers(
+    place: Path, network: Network, engine: str, profile: str, entry: Sequence[str] = ()
+) -> dict[str, int | None]:
     """Return what comes of each attempt in a container: an errno, or None."""
-    command = [PYTHON, "-c", PROBE, json.dumps(ATTEMPTS)]
+    command = [*entry, PYTHON, "-c", PROBE, json.dumps(ATTEMPTS)]
     if engine == "runc":
         name = f"runc-{Path(profile).stem}"
         words = contained(place, network, name, 0, profile, command, engine)
@@ -97,6 +100,13 @@ def bare(place: Path, network: Network, engine: str) -> dict[str, int | None]:
     return answers(place, network, engine, "")
 
 
+def by_contract(level: str, bare: dict[str, int | None]) -> dict[str, int | None]:
+    """Return what is to come of each attempt, given what comes of it without a limit."""
+    by_cell = {levels.E: EPERM, levels.NO_EFFECT: None}
+    cells = {row.key: row.cells[level] for row in levels.ROWS}
+    return {row: by_cell.get(cells[row], bare[row]) for row in ATTEMPTS}
+
+
 @pytest.mark.parametrize("level", [levels.NONE, levels.PATH, levels.UNIX])
 def test_it_takes_the_profile(
     installed: str,
@@ -109,9 +119,18 @@ def test_it_takes_the_profile(
     profile = place / f"{level}.json"
     with profile.open("wb") as file:
         subprocess.run([installed, "--export", "oci", "--allow", level], check=True, stdout=file)
-    cells = {row.key: row.cells[level] for row in levels.ROWS}
-    by_cell = {levels.E: EPERM, levels.NO_EFFECT: None}
     assert EPERM not in bare.values()
-    assert answers(place, network, engine, str(profile)) == {
-        row: by_cell.get(cells[row], bare[row]) for row in ATTEMPTS
-    }
+    assert answers(place, network, engine, str(profile)) == by_contract(level, bare)
+
+
+def test_a_frozen_entry_point_beside_podmans_own_profile(
+    installed: str, place: Path, network: Network
+) -> None:
+    """Nothing else of nonet is in the image."""
+    limited = place / "rootfs/limited"
+    limited.parent.mkdir(exist_ok=True)
+    subprocess.run([installed, "--freeze", str(limited), "--allow", "none"], check=True)
+    before = answers(place, network, "podman", PODMANS_OWN)
+    assert EPERM not in before.values()
+    frozen = answers(place, network, "podman", PODMANS_OWN, ["/limited"])
+    assert frozen == by_contract(levels.NONE, before)
