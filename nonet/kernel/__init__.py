@@ -147,6 +147,18 @@ def seccomp_set_mode_filter(number: int, code: bytes, flags: int = 0) -> int:
     )
 
 
+_PR_SET_NO_NEW_PRIVS = 38  # include/uapi/linux/prctl.h, since 3.5
+
+
+def set_no_new_privs() -> None:
+    """prctl(2) PR_SET_NO_NEW_PRIVS. Raises OSError.
+
+    A plain run needs nothing else of python-prctl, which costs as much to import as ctypes.
+    """
+    zero = ctypes.c_ulong(0)
+    checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), zero, zero, zero))
+
+
 # --- resource limits: the resource module refuses numbers that it does not know ---
 
 

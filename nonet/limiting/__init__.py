@@ -115,9 +115,7 @@ class Limit:
                 os.close(ruleset)
 
     def _steps(self, ruleset: int | None, *, threads: bool, trial: bool) -> list[Step]:
-        import prctl
-
-        steps: list[Step] = [(*NO_NEW_PRIVS, lambda: prctl.set_no_new_privs(1))]
+        steps: list[Step] = [(*NO_NEW_PRIVS, kernel.set_no_new_privs)]
         number, served = self.rlimit, None if trial else self.served
         if number is not None and not trial:
             what = f"lower resource limit {number} ({rlimit.ROW})"

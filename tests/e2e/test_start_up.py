@@ -26,8 +26,6 @@ THEIRS = {
     "_struct",
     "struct",
     "ctypes._endian",
-    "prctl",
-    "_prctl",
 }
 GRANTED = {
     "nonet.address", "nonet.grants", "nonet.opening", "nonet.signals", "nonet.sockets", "_socket",
