@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False  # typing costs more to import than this module does
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 FAILED = 125  # nonet failed, PROGRAM did not run (the status env(1) and timeout(1) use)
 CANNOT_EXECUTE = 126  # PROGRAM was found but cannot be executed
 NOT_FOUND = 127  # PROGRAM was not found
@@ -89,10 +93,21 @@ def reason(error: OSError) -> str:
 _standard_error = 2
 
 
-def move_standard_error() -> None:
-    """Say what is said from now on where standard error is now, whatever comes to 2."""
+def move_standard_error(numbers: Collection[int]) -> None:
+    """Say what is said from now on where standard error is now, whatever comes to 2.
+
+    It is at none of those numbers, which others are to have.
+    """
     global _standard_error  # noqa: PLW0603 - a process has one standard error
-    _standard_error = os.dup(2)
+    fds: list[int] = []
+    try:
+        while not fds or fds[-1] in numbers:
+            fds.append(os.dup(2))
+        _standard_error = fds.pop()
+    except OSError:
+        _standard_error = -1  # it is closed, or there is no number left
+    for fd in fds:
+        os.close(fd)
 
 
 def say(text: object) -> None:

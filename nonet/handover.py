@@ -22,6 +22,7 @@ NOT_OPEN = "it is not open"
 WAS_PASSED = "LISTEN_FDS says that it was passed"
 GIVE_SOMETHING = "give it something: {fd}<>/dev/null in a shell"
 _STANDARD = (0, 1, 2)
+_STANDARD_ERROR = 2
 
 
 class Handover:
@@ -69,7 +70,7 @@ class Handover:
         level, ipv6 = limit.level, limit.ipv6
         mine = limit.fds.union(one.fd for one in self._opened)
         if close_others:
-            kernel.close_others(self._stays | mine)
+            kernel.close_others(self._stays | mine | {_STANDARD_ERROR})  # it is yet to be moved
             inherited = self._stays
         else:
             inherited = frozenset(held.descriptors()) - mine
@@ -107,8 +108,8 @@ class Handover:
         """Bring the descriptors to their numbers. Raises NonetError."""
         if not self._placed:
             return
-        if 2 in self._pinned:  # noqa: PLR2004 - standard error
-            move_standard_error()
+        if _STANDARD_ERROR in self._pinned:
+            move_standard_error(self.numbers)
         pairs = list(zip(self._opened, self._placed, strict=True))
         placing.place({fd: one.fd for one, placed in pairs for fd in placed.fds})
         for one, placed in pairs:

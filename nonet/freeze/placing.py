@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nonet.freeze.frozen import Frozen, Held
 
 _STANDARD = (0, 1, 2)
+_STANDARD_ERROR = 2
 _F_GETFD, _F_SETFD, _F_DUPFD_CLOEXEC = 1, 2, 1030
 _LAST = 2**31 - 1
 
@@ -90,7 +91,7 @@ def close_others(code: Code, keep: list[int], pinned: set[int], held: Held | Non
     code.set(fd, 0)
     last = code.cell("last")
     code.add(last, code.cell("passed"), placing.FIRST)
-    stays = sorted({*keep, *_STANDARD} - pinned)
+    stays = sorted({*keep, *_STANDARD} - pinned | {_STANDARD_ERROR})  # it is yet to be moved
     with code.loop() as over:  # from one that stays to the next
         kept = Label()
         code.set(fd, _LAST)
@@ -223,7 +224,7 @@ def place(code: Code, pairs: Pairs, held: Held, *, moves_error: bool) -> None:
     changed, left = cell("changed"), cell("left")
     _find_free(code, pairs, free)
     if moves_error:
-        code.syscall("fcntl", 2, _F_DUPFD_CLOEXEC, free)
+        code.syscall("fcntl", _STANDARD_ERROR, _F_DUPFD_CLOEXEC, free)
         code.set(cell("standard error"), code.result)
     with code.loop() as over:
         code.set(changed, 0)

@@ -30,6 +30,7 @@ OTHERWISE = {
     "a name has to be resolved": {
         "test_connect_tries_every_address_in_turn", "test_a_name_that_does_not_resolve",
     },
+    "what cannot go with --check cannot go with --freeze either": {"test_usage"},
     "--explain is not frozen": {
         "test_explain_tells_what_the_launch_does", "test_explain_refuses_what_the_launch_refuses",
         "test_explain_judges_them_too",

@@ -174,9 +174,15 @@ def test_a_message_after_standard_error_was_granted_away(machine: Machine) -> No
     broken = machine.home / "script"
     broken.write_text("#!/no/such/interpreter\n")
     broken.chmod(0o755)
-    ended = machine.limited(["-o", "log,w,create,fd=2"], "./script")
-    assert ended.stderr.startswith(b"nonet: cannot execute './script': no such file")
-    assert ended.returncode == 126
+    (machine.home / "kept").write_text("kept")
+    (machine.home / "kept").chmod(0o666)
+    # Another grant may be pinned to where standard error has been moved.
+    others = [[], *(["-x", "-o", f"kept,rw,fd={number}"] for number in range(3, 9))]
+    for more in others:
+        ended = machine.limited([*more, "-o", "log,w,create,fd=2"], "./script")
+        assert ended.stderr.startswith(b"nonet: cannot execute './script': no such file")
+        assert ended.returncode == 126
+    assert (machine.home / "kept").read_text() == "kept"
 
 
 @pytest.mark.parametrize("level", ["none", "path", "unix"])
