@@ -182,8 +182,8 @@ def test_a_thread_that_the_limit_did_not_reach_is_told_of(machine: Machine, leve
     """It takes a finalizer or a trace function: there was one thread when it began."""
     said, other = lines(machine, THREAD_MEANWHILE.replace("limit()", f"limit({level!r})"))
     assert said == (
-        "PartlyLimitedError: put the whole limit on: what is on: install the seccomp filter,"
-        " enter a Landlock domain; limit all threads: one was started meanwhile; EPERM"
+        "PartlyLimitedError: put the whole limit on: begun: enter a Landlock domain,"
+        " install the seccomp filter; then: limit all threads: one was started meanwhile; EPERM"
     )
     assert other == "other: made"
 
@@ -226,21 +226,21 @@ def test_a_socket_that_came_meanwhile_is_told_of(machine: Machine) -> None:
 
 INTERRUPTED = """
 import nonet.kernel
-real = nonet.kernel.landlock_restrict_self
-def trial(*arguments, **more):
+real = nonet.kernel.seccomp_set_mode_filter
+def filter(*arguments):
     if threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
-    return real(*arguments, **more)
-nonet.kernel.landlock_restrict_self = trial
-print(limit(), met(), sep="; ")
+    return real(*arguments)
+nonet.kernel.seccomp_set_mode_filter = filter
+print(limit("path"), met(), sep="; ")
 """
 
 
 def test_an_exception_between_two_steps_says_that_the_limit_is_not_whole(machine: Machine) -> None:
     assert lines(machine, INTERRUPTED) == [
         (
-            "PartlyLimitedError: put the whole limit on: what is on: install the seccomp filter,"
-            " enter a Landlock domain; KeyboardInterrupt(); EPERM"
+            "PartlyLimitedError: put the whole limit on: begun: enter a Landlock domain,"
+            " install the seccomp filter; then: KeyboardInterrupt(); made"
         )
     ]
 
