@@ -124,7 +124,7 @@ def _open_ended(the_limit: limiting.Limit, keep: frozenset[int]) -> Iterator[tup
         if why:
             yield f"descriptor {fd}", why, f"close it, or keep it: keep={{{fd}}}"
     # Without a descriptor a ring still works: the kernel looks into its memory for orders.
-    if not any(os.readlink(f"/proc/self/fd/{fd}") == _RING for fd in keep) and _maps_a_ring():
+    if not any(held.link(fd) == _RING for fd in keep) and _maps_a_ring():
         yield "an io_uring", f"its memory is mapped: {held.DOORS[_RING][1]}", "unmap it"
 
 
@@ -181,7 +181,7 @@ def _put_on(the_limit: limiting.Limit, *, several: bool) -> None:
             raise
         why = f"{error.what}: {error.reason}" if isinstance(error, NonetError) else repr(error)
         raise PartlyLimitedError(
-            "put the whole limit on", f"what is on: {', '.join(on[1:])}; {why}", _END
+            "put the whole limit on", f"begun: {', '.join(on[1:])}; then: {why}", _END
         ) from error
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)

@@ -151,3 +151,39 @@ def port_of(program: Running) -> int:
 
 def test_the_examples_can_be_executed() -> None:
     assert all(os.access(EXAMPLES / name, os.X_OK) for name in ("convert.py", "serve.py"))
+
+
+# --- the README's own ---
+
+
+def test_the_readmes_first_program_runs(machine: Machine) -> None:
+    limit, _ = programs()
+    ended = machine.run(python_with_pip(machine), "-I", "-c", f"{limit}\nsocket.socket()")
+    assert ended.stdout.startswith(b"level none\nseccomp filter: ")
+    assert ended.stderr.endswith(b"PermissionError: [Errno 1] Operation not permitted\n")
+
+
+def test_the_readmes_way_with_subprocess_runs(machine: Machine) -> None:
+    _, child = programs()
+    filter_ = machine.home / "filter"
+    code = "import socket, sys\nsocket.socket(fileno=int(sys.argv[1])).send(b'filtered')\n"
+    filter_.write_text(f"#!/usr/bin/python3\n{code}socket.socket()\n")
+    filter_.chmod(0o755)
+    environ = machine.environ(PATH=f"{os.path.dirname(machine.nonet)}:/usr/bin:/bin")
+    with machine.network.call(
+        machine.network.inside, lambda: socket.create_server((LOOPBACK, 8080))
+    ) as server:
+        server.settimeout(PATIENCE)
+        ended = machine.run(python_with_pip(machine), "-I", "-c", child, env=environ)
+        with server.accept()[0] as one:
+            assert one.recv(99) == b"filtered"
+    assert b"\nPermissionError: [Errno 1] Operation not permitted\n" in ended.stderr
+    assert ended.stderr.endswith(b"'./filter', '3']' returned non-zero exit status 1.\n")
+
+
+def programs() -> list[str]:
+    """Return the Python programs of the README's section."""
+    text = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    section = text.partition("\n## From inside a Python program\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"(?:^(?: {4}.*)?\n)+", section, re.MULTILINE)
+    return [re.sub("^ {4}", "", block, flags=re.MULTILINE) for block in blocks if block.strip()]

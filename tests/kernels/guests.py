@@ -80,6 +80,8 @@ def commands(kernel: Kernel) -> dict[str, list[str]]:
             "raise": ["/usr/bin/python3", "-I", "-S", "-c", RAISE, number],
         }
     inside = {f"threads {level}": [*OTHER_THREAD, level] for level in (NONE, PATH, UNIX, LOOPBACK)}
+    # The level that takes both the filter and the domain, where it can be had.
+    inside["own filter"] = [*OTHER_THREAD, PATH if PATH in kernel.threads else NONE, "own-filter"]
     return {**{name: [NONET, *words] for name, words in nonet.items()}, **inside}
 
 
