@@ -31,6 +31,7 @@ _CONTINUE = 1 << 0  # SECCOMP_USER_NOTIF_FLAG_CONTINUE, since 5.5
 _ADDFD_SEND = 1 << 1  # SECCOMP_ADDFD_FLAG_SEND, since 5.14
 _SYNC_WAKE_UP = 1 << 0  # SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP, since 6.6
 _NOTIF = struct.Struct("=QIIiIQ6Q")  # struct seccomp_notif
+_NOTHING = bytes(_NOTIF.size)  # the kernel takes nothing else to be written over
 _DATA = 16  # where struct seccomp_data begins in it
 _RESP = struct.Struct("=QqiI")  # struct seccomp_notif_resp
 _NEW_FD = struct.Struct("=QIIII")  # struct seccomp_notif_addfd
@@ -72,7 +73,6 @@ class Listener:
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         self._watched: dict[int, Callable[[], None]] = {}
-        self._buffer = bytearray(_NOTIF.size)
         try:
             fcntl.ioctl(fd, _SET_FLAGS, _SYNC_WAKE_UP)  # half the time of an answer
         except OSError:
@@ -101,12 +101,10 @@ class Listener:
 
     def receive(self) -> Call | None:
         """Return the next call; None: its maker has gone meanwhile. Raises OSError."""
-        self._buffer[:] = bytes(_NOTIF.size)  # the kernel takes nothing else
         try:
-            fcntl.ioctl(self._fd, _RECV, self._buffer)
+            return Call(fcntl.ioctl(self._fd, _RECV, _NOTHING))
         except (FileNotFoundError, InterruptedError):
             return None
-        return Call(bytes(self._buffer))
 
     def refuse(self, call_id: int, error: int) -> None:
         """Let a call fail with an errno. Raises OSError (ENOENT: nobody waits for it)."""

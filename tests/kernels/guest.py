@@ -23,7 +23,7 @@ from typing import Any
 CONTRACT = Path("/tests/contract")
 sys.path.insert(0, str(CONTRACT))
 
-NONET = "/usr/bin/nonet"
+NONET, FROZEN = "/usr/bin/nonet", "/usr/bin/nonet-frozen"
 IN_A_THREAD = ["/usr/bin/python3", "-I", str(CONTRACT / "limiter.py"), "--thread", NONET]
 NOBODY = 65534
 USERS = {"root": 0, "unprivileged": NOBODY}
@@ -172,6 +172,7 @@ def make_attempts(orders: Orders) -> None:
         run_commands(orders["commands"], network.prefix)
         world = World(network)
         ways = [(level, level, [NONET]) for level in orders["levels"]]
+        ways += [(f"{each} frozen", each, [FROZEN]) for each in orders["frozen"]]
         ways += [(f"{each} in a thread", each, IN_A_THREAD) for each in orders["in a thread"]]
         for way, level, nonet in ways:
             for user, uid in USERS.items():

@@ -18,6 +18,9 @@ import qemu
 from archive import CACHE, Archive, debian_kernel, foreign_root
 from matrix import KERNELS, LOOPBACK, NONE, PATH, ROW, UNIX
 
+from nonet import options
+from nonet.freeze.freezing import frozen
+
 if TYPE_CHECKING:
     from matrix import Kernel
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SOURCE = "linux-source-6.1"
+UNAME = {"amd64": "x86_64", "arm64": "aarch64"}
 BUILDS = ("enforced", "hollow", "foreign")
 MODULES = ("veth", "vsock")
 SECONDS = 600  # for one guest; without KVM 30 to 70, and arm64 beside others 400
@@ -53,6 +57,11 @@ with socket.create_server(("127.0.0.1", 0)) as server:
         print(server.accept()[1] == one.getsockname())
 """
 FIRST_NEW_LIMIT = 16
+# What is frozen here for every kernel, and is to do there what nonet does there.
+FROZEN = {
+    "default": ["-v"],
+    **{level: ["--allow", level, "-v"] for level in (NONE, PATH, UNIX)},
+}
 SHOWN = "Debian 12's 6.1"  # README.md shows what --check says on it
 LIMITS = ("cat", "/proc/self/limits")
 OTHER_THREAD = ("/usr/bin/python3", "-I", "/tests/contract/other_thread.py")
@@ -82,7 +91,26 @@ def commands(kernel: Kernel) -> dict[str, list[str]]:
     inside = {f"threads {level}": [*OTHER_THREAD, level] for level in (NONE, PATH, UNIX, LOOPBACK)}
     # The level that takes both the filter and the domain, where it can be had.
     inside["own filter"] = [*OTHER_THREAD, PATH if PATH in kernel.threads else NONE, "own-filter"]
-    return {**{name: [NONET, *words] for name, words in nonet.items()}, **inside}
+    frozen_there = {f"frozen {name}": [f"/frozen/{name}", "true"] for name in FROZEN}
+    for name, words in FROZEN.items():
+        nonet[f"seccomp {name}"] = ["--limit", "seccomp", *words, "true"]
+    return {
+        **{name: [NONET, *words] for name, words in nonet.items()},
+        **inside,
+        **frozen_there,
+    }
+
+
+def freeze(architecture: str) -> dict[str, bytes]:
+    """Return the files that are frozen here for a machine, by where they are put there."""
+    files = {}
+    for name, words in FROZEN.items():
+        values = options.scan([*words, "true"])
+        assert values is not None
+        request = options.request(values)
+        request.argv = []  # a prefix command
+        files[f"/frozen/{name}"] = frozen(request, UNAME[architecture])
+    return files
 
 
 def orders(kernel: Kernel) -> dict[str, Any]:
@@ -90,6 +118,7 @@ def orders(kernel: Kernel) -> dict[str, Any]:
         "modules": [] if kernel.build else list(MODULES),
         "levels": list(kernel.levels),
         "in a thread": list(kernel.in_a_thread),
+        "frozen": list(kernel.frozen),
         "commands": commands(kernel),
         "expect": kernel.expect(),
         "settle": 0.005,
@@ -151,6 +180,7 @@ class Matrix:
         tree = initramfs.python_and_nonet() if own else initramfs.of_packages(self._foreign)
         for name in orders(kernel)["modules"]:
             tree.files[f"/lib/modules/{name}.ko"] = place.with_name(f"{name}.ko")
+        tree.files |= freeze(kernel.architecture)
         tree.files["/orders.json"] = json.dumps(orders(kernel)).encode()
         initramfs.write(tree, image)
         found = qemu.boot(

@@ -86,6 +86,8 @@ def _add_nonet(tree: Tree, distributions: Iterable[str]) -> None:
     tree.add_tree(E2E / "contract", "/tests/contract", ("__pycache__",))
     for name in ("network.py", "outer.py", "limiter.py", "other_thread.py"):
         tree.add(E2E / name, f"/tests/contract/{name}")
+    freezer = (E2E / "frozen.py").read_bytes()
+    tree.files["/usr/bin/nonet-frozen"] = b"#!/usr/bin/python3 -I\n" + freezer
     tree.add(Path(__file__).with_name("guest.py"), "/init")
 
 
@@ -128,8 +130,9 @@ def _members(tree: Tree) -> Iterator[tuple[str, int, bytes, tuple[int, int]]]:
         yield f"dev/{name}", stat.S_IFCHR | 0o600, b"", device
     for place, origin in tree.files.items():
         content = origin if isinstance(origin, bytes) else origin.read_bytes()
-        runs = place in ("/init", "/usr/bin/nonet") or (
-            isinstance(origin, Path) and os.access(origin, os.X_OK)
+        runs = place in ("/init", "/usr/bin/nonet", "/usr/bin/nonet-frozen") or (
+            place.startswith("/frozen/")
+            or (isinstance(origin, Path) and os.access(origin, os.X_OK))
         )
         yield place.lstrip("/"), stat.S_IFREG | (0o755 if runs else 0o644), content, (0, 0)
 

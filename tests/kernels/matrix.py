@@ -14,7 +14,7 @@ from typing import Any
 BARE, NONE, PATH, UNIX, LOOPBACK = "bare", "none", "path", "unix", "loopback"
 UNDOMAINED = "none-without-landlock"  # as the contract's tests call it
 ROW = "Max network"
-FIRST_NET_ABI = 4
+FIRST_NET_ABI, FIRST_SCOPED_ABI, NEVER = 4, 6, 1000
 FIRST_THREADS_ABI = 8  # from here on Landlock reaches every thread of a process
 WITHOUT_LANDLOCK = "lsm=lockdown,yama"
 
@@ -109,6 +109,12 @@ class Kernel:
     def in_a_thread(self) -> tuple[str, ...]:
         """The level at which a thread that was there before the limit makes every attempt."""
         return (PATH if self.abi else UNDOMAINED,) if self.threads else ()
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The levels at which every attempt is made under a frozen file: without RLIMIT_NETWORK."""
+        needed = {PATH: FIRST_SCOPED_ABI, UNIX: FIRST_NET_ABI, NONE: 0, UNDOMAINED: 0}
+        return tuple(level for level in self.levels if self.abi >= needed.get(level, NEVER))
 
     def expect(self) -> dict[str, dict[str, Any]]:
         """Return what is different here: by level and attempt."""

@@ -13,8 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from guests import COLUMNS, FIRST_NEW_LIMIT, SHOWN, Matrix, cell, cell_of_check, table
-from matrix import FALLEN_BACK, FIRST_NET_ABI, KERNELS, LOOPBACK, NONE, PATH, ROW, UNIX, Kernel
+from guests import COLUMNS, FIRST_NEW_LIMIT, FROZEN, SHOWN, Matrix, cell, cell_of_check, table
+from matrix import (
+    FALLEN_BACK,
+    FIRST_NET_ABI,
+    FIRST_SCOPED_ABI,
+    KERNELS,
+    LOOPBACK,
+    NONE,
+    PATH,
+    ROW,
+    UNIX,
+    Kernel,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +78,7 @@ def test_the_contracts_table(matrix: Matrix, kernel: Kernel) -> None:
     ]
     assert departed == []
     in_a_thread = {f"{level} in a thread" for level in kernel.in_a_thread}
+    in_a_thread |= {f"{level} frozen" for level in kernel.frozen}
     assert {a["level"] for a in made} == in_a_thread.union(kernel.levels)
 
 
@@ -120,6 +132,22 @@ def test_a_thread_with_a_filter_of_its_own(matrix: Matrix, kernel: Kernel, user:
     covered = bool(kernel.threads)
     assert ("thread N has a filter of its own" in said) == covered
     assert met == f"ok {int(covered)} ok; ok 1 ok"
+
+
+@every_kernel
+@every_user
+def test_what_is_frozen_elsewhere_does_what_nonet_does(
+    matrix: Matrix, kernel: Kernel, user: str
+) -> None:
+    """The files were frozen on this machine: it is the kernel there that decides."""
+    statuses = set()
+    for name in FROZEN:
+        there = matrix.command(kernel, f"frozen {name}", user)
+        nonet = matrix.command(kernel, f"seccomp {name}", user)
+        assert (there["status"], there["stderr"]) == (nonet["status"], nonet["stderr"])
+        assert there["stderr"]
+        statuses.add(there["status"])
+    assert statuses == ({0} if kernel.abi >= FIRST_SCOPED_ABI else {0, 125})
 
 
 @every_kernel
