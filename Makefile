@@ -90,6 +90,8 @@ SYSTEM_PACKAGES = \
     git:git \
     ip:iproute2 \
     mount:mount \
+    podman:podman \
+    runc:runc \
     unshare:util-linux
 
 # What nonet is built from. The folders count too: a file may have been removed.
