@@ -5,6 +5,7 @@
 ## make test-system  the services of a real systemd, booted on a Debian of its own
 ## make test-kernels the contract on every kind of kernel, in emulated machines
 ## make bench        what it costs, beside its peers
+## make deb          build a Debian package in dist
 ## make filters      compile the shipped filters anew
 ## make clean        remove what the others made
 
@@ -85,17 +86,23 @@ KERNEL_PACKAGES = \
     /usr/include/libelf.h:libelf-dev \
     /usr/include/stdio.h:libc6-dev \
     /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
+DEB_PACKAGES = \
+    dh:debhelper \
+    dh_python3:dh-python \
+    dpkg-buildpackage:dpkg-dev
 SYSTEM_PACKAGES = \
     debootstrap:debootstrap \
     git:git \
     ip:iproute2 \
     mount:mount \
+    podman:podman \
+    runc:runc \
     unshare:util-linux
 
 # What nonet is built from. The folders count too: a file may have been removed.
 SOURCES := pyproject.toml $(shell find nonet bin man completions ! -path '*/__pycache__*')
 
-.PHONY: help run test lint test-setup test-system test-kernels bench filters clean
+.PHONY: help run test lint test-setup test-system test-kernels bench deb filters clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -118,7 +125,8 @@ lint: $(VENV)/test-tools-installed
 
 test-setup:
 	@$(call install,$(SYSTEM_PACKAGES))
-	@for check in set-up sudo pipx debian-packages; do \
+	@for check in set-up sudo pipx debian-packages deb-build deb-install \
+	    "deb-install trixie" "newer-python testing"; do \
 	    $(SUDO) tests/system/fresh-debian $$check || exit 1; done
 
 test-system: $(VENV)/test-tools-installed
@@ -134,6 +142,19 @@ test-kernels: $(VENV)/test-tools-installed $(VENV)/nonet-installed
 bench: $(VENV)/nonet-installed
 	@$(VENV)/bin/python bench/run.py
 	@$(VENV)/bin/python bench/cost.py
+
+# dpkg-buildpackage leaves what it makes in the folder above. -d: nothing is compiled, so
+# that it takes no compiler. The same files make the same package: no time of its own.
+DEB_SOURCES = bin completions debian examples man nonet CHANGELOG.md README.md SECURITY.md
+deb:
+	@$(call install,$(DEB_PACKAGES))
+	@rm -rf dist/build dist/nonet_* && mkdir -p dist/build/nonet
+	@cp -r $(DEB_SOURCES) dist/build/nonet/
+	@cd dist/build/nonet && umask 022 && dpkg-buildpackage -d -b -us -uc >../log 2>&1 || \
+	    { cat ../log; exit 1; }
+	@mv dist/build/nonet_*.deb dist/build/nonet_*.changes dist/build/nonet_*.buildinfo dist/
+	@rm -rf dist/build
+	@ls dist/nonet_*.deb
 
 filters: $(VENV)/nonet-installed
 	@$(VENV)/bin/python -m nonet.limiting.ship
@@ -152,9 +173,13 @@ $(VENV)/made:
 	@$(VENV)/bin/pip install -qq hatchling setuptools wheel
 	@touch $@
 
+# The kernel takes a space in a script's first line for the end of the interpreter's name.
+# What pip writes there for other scripts: a shell finds the interpreter, Python a string.
+trampoline = \#!/bin/sh\n'''exec' '$(CURDIR)/$(VENV)/bin/python3' \"\$$0\" \"\$$@\"\n' '''
 $(VENV)/nonet-installed: $(VENV)/made $(SOURCES)
 	@echo "Installing nonet and its dependencies in $(VENV)"
 	@$(VENV)/bin/pip install -qq --no-build-isolation .
+	@case '$(CURDIR)' in *' '*) sed -i "1s|.*|$(trampoline)|" $(VENV)/bin/nonet ;; esac
 	@touch $@
 
 $(VENV)/test-tools-installed: $(VENV)/made pyproject.toml

@@ -37,7 +37,7 @@ def explain(request: Request) -> tuple[dict[str, Any], int]:
     passed = telling.passed(environ, os.getpid(), kernel.pidfd_id)
     stays = request.keep.union(placing.passed(len(passed)), _STANDARD)
     pinned = {fd for grant in request.grants for fd in grant.fds}
-    open_now = frozenset(held.descriptors()) - the_limit.fds
+    open_now = frozenset(held.inherited()) - the_limit.fds
     numbers = placing.assign(
         request.grants,
         before=len(passed),

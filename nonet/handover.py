@@ -73,7 +73,7 @@ class Handover:
             kernel.close_others(self._stays | mine | {_STANDARD_ERROR})  # it is yet to be moved
             inherited = self._stays
         else:
-            inherited = frozenset(held.descriptors()) - mine
+            inherited = frozenset(held.inherited()) - mine
         held.check(sorted(inherited - self._pinned), level, self._keep, ipv6=ipv6)
         for one in self._opened:
             why = (
@@ -95,14 +95,12 @@ class Handover:
         return frozenset(fd for placed in self._placed for fd in placed.fds)
 
     def _require_open(self, fd: int) -> None:
-        try:
-            os.fstat(fd)
-        except OSError as error:
-            passed = fd in placing.passed(len(self._passed))
-            hint = WAS_PASSED if passed else None
-            if fd in _STANDARD:
-                hint = GIVE_SOMETHING.format(fd=fd)
-            raise NonetError(f"hand over descriptor {fd}", NOT_OPEN, hint) from error
+        if held.is_inherited(fd):
+            return
+        hint = WAS_PASSED if fd in placing.passed(len(self._passed)) else None
+        if fd in _STANDARD:
+            hint = GIVE_SOMETHING.format(fd=fd)
+        raise NonetError(f"hand over descriptor {fd}", NOT_OPEN, hint)
 
     def place(self) -> None:
         """Bring the descriptors to their numbers. Raises NonetError."""

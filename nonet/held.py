@@ -117,6 +117,23 @@ def descriptors() -> list[int]:
     return [fd for fd in numbers if _is_open(fd)]
 
 
+def inherited() -> list[int]:
+    """Return the descriptors that execve(2) hands over, in order. Raises NonetError."""
+    return [fd for fd in descriptors() if is_inherited(fd)]
+
+
+def is_inherited(fd: int) -> bool:
+    """Return whether execve(2) hands a descriptor over.
+
+    What is close-on-exec was opened in this process: by libffi, for one, which keeps its
+    own file open at whatever number is free on some systems.
+    """
+    try:
+        return os.get_inheritable(fd)
+    except OSError:  # it is not open
+        return False
+
+
 def _above_all() -> int:
     """Return a number that every open descriptor is below.
 

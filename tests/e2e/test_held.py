@@ -15,6 +15,7 @@ import pytest
 from base import NR, call
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
 
     from conftest import Machine
@@ -194,3 +195,25 @@ def test_keep_takes_several(machine: Machine) -> None:
         assert f"descriptor {fds[1]}:".encode() in half.stderr
         both = machine.limited([f"-k{fds[0]}", f"-k{fds[1]}"], "true", pass_fds=fds)
         assert both.returncode == 0
+
+
+def test_what_a_library_of_nonets_own_opened_is_not_inherited(machine: Machine) -> None:
+    """A newer libffi keeps a file open, close-on-exec: no number is taken, none is there."""
+    (machine.home / "sitecustomize.py").write_text(
+        "import os\nheld = os.open('/etc/passwd', os.O_RDONLY)\n"
+    )
+    env = machine.environ(PYTHONPATH=str(machine.home))
+
+    def run(script: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+        return machine.run("sh", "-c", script, "sh", machine.nonet, *words, env=env)
+
+    granted = run('exec "$@"', "-o", "/etc/group", "readlink", "/proc/self/fd/3")
+    assert (granted.stdout, granted.stderr) == (b"/etc/group\n", b"")
+    kept = run('exec "$@"', "--keep", "3", "true")
+    assert kept.stderr == b"nonet: cannot hand over descriptor 3: it is not open\n"
+    closed = run('exec "$@" <&-', "true")
+    assert closed.stderr.startswith(b"nonet: cannot hand over descriptor 0: it is not open\n")
+    assert (kept.returncode, closed.returncode) == (125, 125)
+    explained = run('exec "$@"', "--explain", "true")
+    assert b"passwd" not in explained.stdout
+    assert explained.returncode == 0

@@ -17,16 +17,8 @@ OWN = {
     "nonet.limiting.rlimit", "nonet.main", "nonet.options", "nonet.placing", "nonet.program",
     "nonet.telling",
 }  # fmt: skip
-THEIRS = {
-    "__future__",
-    "errno",
-    "types",
-    "ctypes",
-    "_ctypes",
-    "_struct",
-    "struct",
-    "ctypes._endian",
-}
+THEIRS = {"__future__", "errno"}  # and what ctypes imports, more from version to version
+CTYPES = "import ctypes\nclass Pair(ctypes.Structure): _fields_ = (('one', ctypes.c_int),)"
 GRANTED = {
     "nonet.address", "nonet.grants", "nonet.opening", "nonet.signals", "nonet.sockets", "_socket",
     "time",
@@ -34,13 +26,13 @@ GRANTED = {
 
 
 def imported(machine: Machine, *words: str) -> set[str]:
-    """Return what a launch imports beyond what the bare interpreter does."""
+    """Return what a launch imports beyond what the interpreter does for ctypes and a structure."""
     env = machine.environ(PYTHONPROFILEIMPORTTIME="1")
     ended = machine.limited(words, "true", env=env)
     assert ended.returncode == 0
     names = set(re.findall(r"^import time:.*\| +(\S+)$", ended.stderr.decode(), re.MULTILINE))
     python = machine.nonet.replace("bin/nonet", "bin/python3")
-    bare = machine.run(python, "-c", "pass", env=env).stderr.decode()
+    bare = machine.run(python, "-c", CTYPES, env=env).stderr.decode()
     return names - set(re.findall(r"^import time:.*\| +(\S+)$", bare, re.MULTILINE))
 
 

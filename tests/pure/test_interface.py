@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
+import nonet
 from nonet import cli, errors, grants, held, levels, limiting, options, sockets
 from nonet.report import parent
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "man/nonet.1").read_text()
+PROJECT = (ROOT / "pyproject.toml").read_text()
 BASH = (ROOT / "completions/nonet.bash").read_text()
 ZSH = (ROOT / "completions/_nonet").read_text()
 FISH = (ROOT / "completions/nonet.fish").read_text().replace("\\\n", " ")
@@ -308,3 +310,19 @@ def test_mandoc_has_nothing_to_say(tmp_path: Path) -> None:
     )
     assert ended.stdout == ""
     assert ended.returncode == 0
+
+
+# --- the Debian package ---
+
+
+def test_the_package_has_nonets_version() -> None:
+    first = (ROOT / "debian/changelog").read_text().partition("\n")[0]
+    assert first.startswith(f"nonet ({nonet.__version__}) ")
+
+
+def test_the_package_brings_all_that_the_wheel_brings() -> None:
+    """deb-install in tests/system says where to."""
+    rules = (ROOT / "debian/rules").read_text() + (ROOT / "debian/manpages").read_text()
+    data = re.findall(r'^"((?:bin|man|completions)/\S+)" = ', PROJECT, re.MULTILINE)
+    assert len(data) == 5
+    assert [path for path in data if path not in rules] == []
