@@ -13,7 +13,7 @@ import os
 from nonet import held, levels, limiting, placing
 from nonet.errors import NonetError, OpenEndedError, quote, reason
 from nonet.explain import identity
-from nonet.freeze import elf, finding, judging, opening, telling, undoing
+from nonet.freeze import elf, filling, finding, judging, opening, passed, staying, telling, undoing
 from nonet.freeze import limiting as limit
 from nonet.freeze import placing as numbers
 from nonet.freeze.aarch64 import AArch64
@@ -98,13 +98,13 @@ def write(code: Code, request: Request, grants: Sequence[Frozen], known: list[Ou
     code.step("landlock")
     limit.choose(code, known)
     code.step("passed")
-    telling.read_passed(code)
-    numbers.require_open(code, keep, pinned)
+    passed.read_passed(code)
+    staying.require_open(code, keep, pinned)
     if mine is not None:
         opening.open_all(code, grants, mine)
     code.step("judge")
     if request.close_others:
-        numbers.close_others(code, keep, pinned, mine)
+        staying.close_others(code, keep, pinned, mine)
     _judge_all(code, request, known, mine, pinned)
     if mine is not None and pairs is not None:
         code.step("place")
@@ -114,7 +114,7 @@ def write(code: Code, request: Request, grants: Sequence[Frozen], known: list[Ou
     code.step("tell")
     if mine is not None and pairs is not None:
         telling.say_ports(code, grants, mine, pairs)
-        telling.fill(code, request.argv, grants, pairs)
+        filling.fill(code, request.argv, grants, pairs)
     telling.tell(code, grants, mine, pairs)
     limit.tell(code, known)
     if mine is not None:
@@ -135,7 +135,7 @@ def _judge_all(
     def is_mine(code: Code, to: Label) -> None:
         for number in sorted(pinned):
             code.branch(code.cell("fd"), "==", number, to)
-        numbers.is_mine(code, mine, to)
+        staying.is_mine(code, mine, to)
 
     if request.close_others:
         judging.each_that_stays(code, sorted({*request.keep, 0, 1, 2} - pinned), judge)

@@ -14,16 +14,8 @@ from nonet import held, levels, placing
 from nonet.errors import FAILED
 from nonet.freeze.code import Label
 from nonet.freeze.finding import AT_FDCWD
-from nonet.freeze.saying import (
-    begin,
-    begin_message,
-    close,
-    end,
-    put,
-    put_filled,
-    put_number,
-    require,
-)  # fmt: skip
+from nonet.freeze.saying import begin_message, end, require
+from nonet.freeze.strings import begin, close, put, put_filled, put_number
 
 TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from nonet import levels, limiting
 from nonet.errors import FAILED, CannotEnforceError
 from nonet.freeze.code import Label
 from nonet.freeze.finding import AT_FDCWD
-from nonet.freeze.saying import WHY, begin_message, end, put_filled, require, say
+from nonet.freeze.saying import begin_message, end, require, say
+from nonet.freeze.strings import WHY, put_filled
 from nonet.limiting import filter as seccomp
 from nonet.limiting import landlock
 

@@ -13,7 +13,8 @@ from nonet.errors import NonetError, quote
 from nonet.freeze.code import Label
 from nonet.freeze.finding import AT_FDCWD
 from nonet.freeze.frozen import AF_INET6, AF_UNIX
-from nonet.freeze.saying import begin, close, end_with, must, put, put_number, require
+from nonet.freeze.saying import end_with, must, require
+from nonet.freeze.strings import begin, close, put, put_number
 from nonet.freeze.undoing import aside_of, hold_signals, keep_signals_out, let_signals_in
 from nonet.grants import CONNECT, LISTEN
 

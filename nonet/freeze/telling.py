@@ -7,24 +7,12 @@ As nonet.telling does it, with the numbers that are known when the file runs.
 from __future__ import annotations
 
 from nonet import placing, telling
-from nonet.errors import FAILED
 from nonet.freeze.code import Label
-from nonet.freeze.finding import begins, find_variable, is_called
-from nonet.freeze.placing import element, say_and_end
-from nonet.freeze.saying import (
-    begin,
-    begin_message,
-    close,
-    end,
-    must,
-    put,
-    put_byte,
-    put_filled,
-    put_number,
-    put_quoted,
-    require,
-    say,
-)  # fmt: skip
+from nonet.freeze.passed import ask_pidfd_id
+from nonet.freeze.saying import begin_message, must, say, say_and_end
+from nonet.freeze.staying import element
+from nonet.freeze.strings import begin, close, put, put_byte, put_filled, put_number
+from nonet.freeze.variables import is_called
 
 TYPE_CHECKING = False  # as in nonet.limiting.filter
 if TYPE_CHECKING:
@@ -35,145 +23,7 @@ if TYPE_CHECKING:
     from nonet.freeze.placing import Pairs
 
 _PROT_READ_WRITE, _MAP_PRIVATE_ANONYMOUS = 1 | 2, 0x02 | 0x20
-_PID_FS_MAGIC = 0x5049_4446  # include/uapi/linux/magic.h, since 6.9
-_INO, _STAT = 8, 256  # st_ino in struct stat; more than its size
-_MOST_DIGITS = 9
 _NUMBER, _NAMES = 64, 1 << 18  # bytes: of a variable that is a number, and of LISTEN_FDNAMES
-
-
-# --- what a service manager passed to this process (sd_listen_fds(3)) ---
-
-
-def read_passed(code: Code) -> None:
-    """Store how many descriptors were passed, and where their names are (or 0)."""
-    code.syscall("getpid")
-    code.set(code.cell("pid"), code.result)
-    code.do(read_listen_fds)
-
-
-def read_listen_fds(code: Code) -> None:
-    """Store `passed` and `names passed`; end where the variables contradict each other."""
-    cell = code.cell
-    text, nobody, found = cell("listen fds"), Label(), cell("found")
-    find_variable(code, "LISTEN_FDS")
-    code.set(text, found)
-    code.branch(text, "==", 0, nobody)
-    find_variable(code, "LISTEN_PID")
-    code.branch(found, "==", 0, nobody)
-    code.set(cell("number"), cell("pid"))
-    code.do(is_spelled)
-    code.branch(found, "==", 0, nobody)
-    find_variable(code, "LISTEN_PIDFDID")
-    with code.when(found, "!=", 0):
-        code.do(ask_pidfd_id)
-        with code.when(cell("pidfd id"), "!=", 0):
-            find_variable(code, "LISTEN_PIDFDID")
-            code.set(cell("number"), cell("pidfd id"))
-            code.do(is_spelled)
-            code.branch(found, "==", 0, nobody)
-    code.do(read_count)
-    find_variable(code, "LISTEN_FDNAMES")
-    code.set(cell("names passed"), found)
-    with code.when(found, "!=", 0):
-        code.do(check_names)
-    code.place(nobody)
-
-
-def is_spelled(code: Code) -> None:
-    """See whether `found` points to `number` in decimal; if not, it is 0 afterwards."""
-    cell = code.cell
-    at, byte, other, string = cell("rest"), cell("byte"), cell("other"), cell("string")
-    spelled, differs, end_ = code.reserved("spelled", _NUMBER), Label(), Label()
-    begin(code, spelled, _NUMBER)
-    put_number(code, cell("number"))
-    close(code)
-    code.set(at, cell("found"))
-    code.set(string, spelled)
-    with code.loop():
-        code.load(byte, at, 0, 1)
-        code.load(other, string, 0, 1)
-        code.branch(byte, "!=", other, differs)
-        code.branch(byte, "==", 0, end_)
-        code.add(at, at, 1)
-        code.add(string, string, 1)
-    code.place(differs)
-    code.set(cell("found"), 0)
-    code.place(end_)
-
-
-def read_count(code: Code) -> None:
-    """Store the number in `listen fds` in `passed`; end where it is none."""
-    from nonet.freeze.judging import ten_times
-
-    cell = code.cell
-    at, digit, passed, digits = cell("rest"), cell("digit"), cell("passed"), cell("digits")
-    no_number, good = Label(), Label()
-    code.set(at, cell("listen fds"))
-    code.set(passed, 0)
-    code.set(digits, 0)
-    with code.loop() as over:
-        code.load(digit, at, 0, 1)
-        code.branch(digit, "==", 0, over)
-        code.add(digit, digit, -ord("0"))
-        code.branch(digit, "<", 0, no_number)
-        code.branch(digit, ">", 9, no_number)
-        ten_times(code, passed)
-        code.add(passed, passed, digit)
-        code.add(digits, digits, 1)
-        code.branch(digits, ">", _MOST_DIGITS, no_number)
-        code.add(at, at, 1)
-    code.branch(digits, ">", 0, good)
-    code.place(no_number)
-    begin_message(code)
-    put(code, "nonet: cannot read LISTEN_FDS: ")
-    put_quoted(code, cell("listen fds"))
-    put(code, " is no number")
-    end(code, FAILED)
-    code.place(good)
-
-
-def check_names(code: Code) -> None:
-    """End unless there are as many names as descriptors."""
-    cell = code.cell
-    at, byte, count = cell("rest"), cell("byte"), cell("digits")
-    code.set(at, cell("names passed"))
-    code.set(count, 1)
-    with code.loop() as over:
-        code.load(byte, at, 0, 1)
-        code.branch(byte, "==", 0, over)
-        with code.when(byte, "==", ord(":")):
-            code.add(count, count, 1)
-        code.add(at, at, 1)
-    with code.when(at, "==", cell("names passed")), code.when(cell("passed"), "==", 0):
-        code.set(count, 0)
-    with code.when(count, "!=", cell("passed")):
-        say_and_end(
-            code,
-            "nonet: cannot read LISTEN_FDNAMES: (names) names stand there for (fds) descriptors",
-            names=count,
-            fds=cell("passed"),
-        )
-
-
-def ask_pidfd_id(code: Code) -> None:
-    """Store what tells this process from all others in `pidfd id`; 0 before Linux 6.9."""
-    fd, magic, found = code.cell("pidfd"), code.cell("n"), code.cell("pidfd id")
-    status, end_ = code.reserved("status", _STAT), Label()
-    code.set(found, 0)
-    code.syscall("pidfd_open", code.cell("pid"), 0)
-    code.branch(code.result, "<", 0, end_)
-    code.set(fd, code.result)
-    code.syscall("fstatfs", fd, status)
-    code.load(magic, status)
-    with code.when(code.result, "==", 0), code.when(magic, "==", _PID_FS_MAGIC):
-        code.syscall("fstat", fd, status)
-        with code.when(code.result, "==", 0):
-            code.load(found, status, _INO)
-    code.syscall("close", fd)
-    code.place(end_)
-
-
-# --- what PROGRAM is told ---
 
 
 def say_ports(code: Code, grants: Sequence[Frozen], held: Held, pairs: Pairs) -> None:
@@ -225,88 +75,6 @@ def tell(code: Code, grants: Sequence[Frozen], held: Held | None, pairs: Pairs |
                 code.load(cell("value"), held.ports, 8 * one.place)
                 _append(code, f"NONET_PORT_{name}", cell("value"))
     code.store(after, 0, 0)
-
-
-# --- its arguments ---
-
-
-def fill(code: Code, argv: Sequence[bytes], grants: Sequence[Frozen], pairs: Pairs) -> None:
-    """Put numbers in the places of {NAME} in the arguments, frozen ones and further ones."""
-    named = {one.grant.name: one for one in grants if one.grant.name}
-    if not named:
-        return
-    for position, word in enumerate(argv[1:], 1):
-        if any(b"{%s}" % name.encode() in word for name in named):
-            size = len(word) + word.count(b"{") * _NUMBER + 1
-            place = code.area(size)
-            code.set(code.cell("argument"), code.text(word))
-            begin(code, place, size)
-            _fill(code, named, pairs)
-            code.store(code.cell("argv"), 8 * position, place)
-    slot, argument = code.cell("slot"), code.cell("argument")
-    code.set(slot, code.cell("first argument"))
-    if not argv:
-        code.add(slot, slot, 8)  # PROGRAM's own name
-    with code.loop() as over:
-        code.load(argument, slot)
-        code.branch(argument, "==", 0, over)
-        following = Label()
-        code.do(measure)
-        code.branch(code.cell("braces"), "==", 0, following)
-        code.syscall("mmap", 0, code.cell("size"), _PROT_READ_WRITE, _MAP_PRIVATE_ANONYMOUS, -1, 0)
-        require(code, "make the arguments")
-        code.store(slot, 0, code.result)
-        code.set(code.cell("at"), code.result)
-        code.add(code.cell("end"), code.result, code.cell("size"))
-        code.add(code.cell("end"), code.cell("end"), -1)
-        _fill(code, named, pairs)
-        code.place(following)
-        code.add(slot, slot, 8)
-
-
-def measure(code: Code) -> None:
-    """Count the braces in `argument`, and what it may grow to: a number for each."""
-    at, byte, size = code.cell("rest"), code.cell("byte"), code.cell("size")
-    braces = code.cell("braces")
-    code.set(at, code.cell("argument"))
-    code.set(braces, 0)
-    code.set(size, 1)
-    with code.loop() as over:
-        code.load(byte, at, 0, 1)
-        code.branch(byte, "==", 0, over)
-        code.add(at, at, 1)
-        code.add(size, size, 1)
-        with code.when(byte, "==", ord("{")):
-            code.add(braces, braces, 1)
-            code.add(size, size, _NUMBER)
-
-
-def _fill(code: Code, named: dict[str, Frozen], pairs: Pairs) -> None:
-    """Append `argument` with numbers for {NAME}."""
-    at, byte = code.cell("argument"), code.cell("byte")
-    with code.loop() as over:
-        code.load(byte, at, 0, 1)
-        code.branch(byte, "==", 0, over)
-        plain, done = Label(), Label()
-        code.branch(byte, "!=", ord("{"), plain)
-        code.set(code.cell("variable"), at)
-        for name, one in named.items():
-            code.set(code.cell("name"), code.text(f"{{{name}}}"))
-            code.do(begins)
-            with code.when(code.cell("rest"), "!=", 0):
-                code.set(at, code.cell("rest"))
-                code.load(code.cell("value"), pairs.wanted, 8 * pairs.first[one.place])
-                put_number(code, code.cell("value"))
-                code.jump(done)
-        code.load(byte, at, 0, 1)
-        code.place(plain)
-        code.do(put_byte)
-        code.add(at, at, 1)
-        code.place(done)
-    close(code)
-
-
-# --- its environment ---
 
 
 def _make_room(code: Code, more: int) -> None:

@@ -13,7 +13,8 @@ from base import ATTEMPTS, BARE, NONE, PATH, UNIX, Attempt
 from calls import BY_LANDLOCK
 from conftest import Machine
 from subject import Subject, departure, expected
-from test_contract import HERE, USERS, world  # noqa: F401 - a fixture
+from subjects import HERE, USERS
+from test_contract import world  # noqa: F401 - a fixture
 from world import PYTHON, World
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from base import ATTEMPTS, NONE, Attempt
 from conftest import Machine
 from programs import python_with_pip
 from subject import UNDOMAINED, Subject, departure
-from test_contract import HERE, LANDLOCK, USERS, world  # noqa: F401 - a fixture
+from subjects import HERE, LANDLOCK, USERS
+from test_contract import world  # noqa: F401 - a fixture
 from world import PYTHON, World
 
 from nonet import levels

@@ -13,7 +13,7 @@ import pytest
 from programs import python_with_pip
 from running import LOOPBACK as LO
 from running import PATIENCE, Elsewhere
-from test_contract import HERE
+from subjects import HERE
 from test_loopback_life import LISTENER, PARENTS, links
 from told import _MARK, ALL_TIED, LOOPBACK, Told, brokers, stat, told, wait_until
 

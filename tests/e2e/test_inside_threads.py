@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from network import OUTSIDE4
 from programs import python_with_pip
-from test_contract import HERE
+from subjects import HERE
 from test_inside import NO_LANDLOCK
 
 from nonet import kernel

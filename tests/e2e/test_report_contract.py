@@ -3,23 +3,20 @@
 
 from __future__ import annotations
 
-import shutil
-from errno import ENOSYS
 from typing import TYPE_CHECKING
 
 import pytest
-from base import ATTEMPTS, LOOPBACK, NONE, Attempt
-from conftest import Machine
+from base import LOOPBACK, Attempt
 from subject import UNDOMAINED, Subject, departure
-from test_contract import HERE, LANDLOCK, USERS, world  # noqa: F401 - a fixture
-from world import PYTHON, World
+from subjects import cases, subjects
+from test_contract import world  # noqa: F401 - a fixture
 
 from nonet import levels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from network import Network
+    from world import World
 
 LEVELS = (*levels.LEVELS, UNDOMAINED)
 
@@ -29,47 +26,20 @@ HANDED_OUT = {"udp6_socket", "inet_with_garbage_in_the_high_half", "i386_socket"
 
 
 @pytest.fixture(scope="module")
-def subjects(
+def made(
     installed: str,
-    network: Network,
     world: World,  # noqa: F811 - the fixture
 ) -> Iterator[dict[tuple[str, str], Subject]]:
-    place = world.directory / "contract-report"
-    shutil.copytree(HERE / "contract", place)
-    shutil.copy(HERE / "outer.py", place)
-    made = {}
-    for level in LEVELS:
-        for user, uid in USERS.items():
-            machine = Machine(installed, network, world.directory, uid)
-            outer = [PYTHON, "-I", "-S", str(place / "outer.py"), str(ENOSYS), LANDLOCK]
-            made[level, user] = Subject(
-                world,
-                level,
-                prefix=machine.words(),
-                nonet=[*(outer if level == UNDOMAINED else []), installed],
-                probe=place / "probe.py",
-                environ=machine.environ(),
-                options=("--report-file", "/dev/null"),
-            )
-    yield made
-    for subject in made.values():
-        subject.close()
+    options = ("--report-file", "/dev/null")
+    with subjects(world, installed, "contract-report", LEVELS, options) as found:
+        yield found
 
 
-def _cases() -> Iterator[object]:
-    for level in LEVELS:
-        for user in USERS:
-            for attempt in ATTEMPTS.values():
-                if level in attempt.at or (level == UNDOMAINED and NONE in attempt.at):
-                    name = f"{level}-{user}-{attempt.row}-{attempt.name}"
-                    yield pytest.param(level, user, attempt, id=name)
-
-
-@pytest.mark.parametrize(("level", "user", "attempt"), list(_cases()))
+@pytest.mark.parametrize(("level", "user", "attempt"), cases(LEVELS))
 def test_attempt(
-    subjects: dict[tuple[str, str], Subject], level: str, user: str, attempt: Attempt
+    made: dict[tuple[str, str], Subject], level: str, user: str, attempt: Attempt
 ) -> None:
-    result = subjects[level, user].make(attempt.name)
+    result = made[level, user].make(attempt.name)
     if attempt.name in HANDED_OUT and level != LOOPBACK:
         assert result == ({"ok": None}, 0, 0)
     else:
