@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Address = str | Sequence[str | int]
 
 HERE = Path(__file__).resolve().parent
-EXAMPLE_UNITS = [unit.name for unit in EXAMPLES.iterdir() if "@" not in unit.name]
+EXAMPLE_UNITS = [unit.name for unit in EXAMPLES if "@" not in unit.name]
 PROGRAMS = ("web", "daemon", "udp", "witness")  # what the units run
 
 
@@ -44,7 +44,7 @@ class Booted:
         self._root = Path(f"/proc/{pid}/root")
         self._cursor = ""
         self._changed: set[Path] = set()
-        for unit in EXAMPLES.iterdir():
+        for unit in EXAMPLES:
             shutil.copyfile(unit, self.path(f"/etc/systemd/system/{unit.name}"))
         self.path(PAGE_PATH).parent.mkdir()
         self.path(PAGE_PATH).write_text(PAGE)

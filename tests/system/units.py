@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from booted import Booted
 
-EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
+_FOLDER = Path(__file__).resolve().parent.parent.parent / "examples"
+EXAMPLES = [path for path in _FOLDER.iterdir() if path.suffix in (".service", ".socket")]
 WEB, WEB_PATH, STATUS = ("127.0.0.1", 8080), "/run/web.sock", ("127.0.0.1", 8081)
 UDP, INETD, CONTROL = ("127.0.0.1", 5300), ("127.0.0.1", 7777), "/run/notify/control"
 PAGE_PATH, PAGE = "/srv/web/index.html", "the page\n"
