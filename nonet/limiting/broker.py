@@ -101,7 +101,8 @@ def start(machine: str, seccomp: int, eye: Eye | None = None, plain: bytes = b""
         os.waitpid(pid, 0)
     said = _hear(ours)
     if len(said) < 2:  # noqa: PLR2004 - who speaks
-        raise OSError(errno.ECHILD, "a sandbox ends who tries" if said else "the broker has ended")
+        ends = _ANSWERS in said  # who tried has said nothing
+        raise OSError(errno.ECHILD, "a sandbox ends who tries" if ends else "the broker has ended")
     failure, sees, udp = said[_ANSWERS].split("\n")
     return Started(ours, int(said[_TRIED]), failure, sees, udp)
 

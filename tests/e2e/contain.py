@@ -47,6 +47,18 @@ def config(rootfs: Path, uid: int, network: str, writable: str, profile: str) ->
     }
 
 
+def give_devices(place: Path) -> None:
+    """Mount a /dev of the container's own: runtimes make links in it."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", place], check=True)
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
+        (place / name).touch()
+        subprocess.run(["mount", "--bind", f"/dev/{name}", place / name], check=True)
+    (place / "shm").mkdir()
+    (place / "pts").mkdir()
+    options = "newinstance,ptmxmode=0666,mode=620,gid=5"
+    subprocess.run(["mount", "-t", "devpts", "-o", options, "devpts", place / "pts"], check=True)
+
+
 def main() -> None:
     runtime, bundle, uid, network, writable, profile, *command = sys.argv[1:]
     rootfs = Path(bundle, "rootfs")
@@ -56,6 +68,7 @@ def main() -> None:
     hierarchy = subprocess.run(find, capture_output=True, check=True, text=True).stdout.split()[0]
     subprocess.run(["mount", "--bind", hierarchy, "/sys/fs/cgroup"], check=True)
     subprocess.run(["mount", "--rbind", "/", rootfs], check=True)
+    give_devices(rootfs / "dev")
     made = config(rootfs, int(uid), network, writable, profile)
     made["process"]["args"] = command  # type: ignore[index]
     Path(bundle, "config.json").write_text(json.dumps(made), "ascii")

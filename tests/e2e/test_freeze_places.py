@@ -80,7 +80,9 @@ def test_standard_error_that_nobody_reads(machine: Machine) -> None:
     assert ended.stdout == b"141\n"  # what writes there dies of it otherwise
     file = freeze(machine, ["-v"], "grep", "^SigIgn", "/proc/self/status")
     ended = machine.run("bash", "-c", script, "bash", str(file))
-    assert ended.stdout == b"SigIgn:\t0000000000000000\n0\n"
+    bare = machine.run("bash", "-c", script, "bash", "grep", "^SigIgn", "/proc/self/status")
+    assert ended.stdout == bare.stdout
+    assert bare.stdout.endswith(b"000000\n0\n")
 
 
 def test_few_descriptors_are_enough(machine: Machine) -> None:
@@ -94,7 +96,9 @@ def test_signals_that_are_ignored_stay_so(machine: Machine) -> None:
     program = ("grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status")
     file = freeze(machine, ["-l", "unix:s,replace"], *program)
     ended = machine.run("env", "--ignore-signal=PIPE,XFSZ,HUP", str(file))
-    assert ended.stdout == b"SigBlk:\t0000000000000000\nSigIgn:\t0000000001001001\n"
+    bare = machine.run("env", "--ignore-signal=PIPE,XFSZ,HUP", *program)
+    assert ended.stdout == bare.stdout
+    assert bare.stdout.endswith(b"1001001\n")
 
 
 # --- what is not frozen ---

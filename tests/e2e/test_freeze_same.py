@@ -33,7 +33,7 @@ OTHERWISE = {
     "what cannot go with --check cannot go with --freeze either": {"test_usage"},
     "--explain is not frozen": {
         "test_explain_tells_what_the_launch_does", "test_explain_refuses_what_the_launch_refuses",
-        "test_explain_judges_them_too",
+        "test_explain_judges_them_too", "test_what_a_library_of_nonets_own_opened_is_not_inherited",
     },
     "--limit rlimit is not frozen": {"test_the_rlimit_is_asked_for_where_there_is_none"},
     "they are about Python, and test_freeze.py has one that is not": {
