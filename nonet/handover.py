@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nonet.grants import Grant
     from nonet.limiting import Limit
-    from nonet.opening import Opened
+    from nonet.opened import Opened
     from nonet.report.eye import Eye
     from nonet.signals import Held
 
@@ -128,19 +128,19 @@ class Handover:
     def settle(self) -> None:
         """Do what cannot be undone, and let signals be. Raises NonetError."""
         if self._signals:
-            from nonet import opening
+            from nonet import opened
 
             with self._signals:
                 pass  # the last chance for one that came meanwhile
-            opening.settle(self._opened)
+            opened.settle(self._opened)
             self._signals.release()
 
     def undo(self, error: BaseException) -> None:
         """Remove the paths that were made. Where the error is a signal, die of it."""
         if self._signals:
-            from nonet import opening, signals
+            from nonet import opened, signals
 
-            opening.undo(self._opened)
+            opened.undo(self._opened)
             self._signals.release()
             if isinstance(error, signals.SignalError):
                 os.kill(os.getpid(), error.number)

@@ -14,7 +14,7 @@ from nonet import kernel
 from nonet.address import EVERY_ADDRESS, SEQPACKET, UDP
 from nonet.errors import NonetError, quote, reason
 from nonet.grants import BIND, CONNECT, LISTEN
-from nonet.opening import Opened, undo
+from nonet.opened import Opened, undo
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
