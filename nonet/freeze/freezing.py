@@ -74,14 +74,13 @@ def _refuse(request: Request) -> None:
     placing.assign(request.grants, before=0, in_use=(), kept=request.keep)
 
 
-def _judge(request: Request, level: str) -> OpenEndedError | None:
+def _judge(request: Request, level: str) -> None:
     """Refuse a grant that would be open-ended at the level asked for. Raises OpenEndedError."""
     for grant in request.grants:
         kind = identity(grant)
         why = held.judge(kind, level) if kind and "unsealed" not in grant.flags else None
         if why:
             raise held.refused_grant(grant, why)
-    return None
 
 
 def write(code: Code, request: Request, grants: Sequence[Frozen], known: list[Outcome]) -> None:
