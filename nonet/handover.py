@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What PROGRAM will hold: opened, judged, brought to its number, and told of."""
+"""What PROGRAM will hold: opened, judged, brought to its number, and told of.
+
+What only grants need, or descriptors that a service manager passed, is imported where there
+are any: a plain launch has none.
+"""
 
 from __future__ import annotations
 
 import os
 
-from nonet import held, kernel, placing, telling
+from nonet import held, kernel
 from nonet.errors import NonetError, move_standard_error, say
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from nonet.opened import Opened
     from nonet.report.eye import Eye
     from nonet.signals import Held
+    from nonet.telling import Placed
 
 NOT_OPEN = "it is not open"
 WAS_PASSED = "LISTEN_FDS says that it was passed"
@@ -41,14 +46,24 @@ class Handover:
         self._environ = environ
         self._opened: list[Opened] = []
         self._signals: Held | None = None
-        self._placed: list[telling.Placed] = []
-        if eye is None:
-            self._passed = telling.passed(environ, os.getpid(), kernel.pidfd_id)
-        else:  # they were passed to the parent
-            self._passed = telling.passed(environ, eye.nonet, lambda: eye.pidfd_id)
+        self._placed: list[Placed] = []
+        self._passed: list[str] = []
+        self._passed_numbers = range(0)
+        self._told = any(variable.startswith(b"LISTEN_") for variable in environ)
+        if self._told:
+            self._hear_of_passed(eye)
         self._pinned = {fd for grant in grants for fd in grant.fds}
         # What stays open whatever happens to the others, and has to be open.
-        self._stays = keep.union(placing.passed(len(self._passed)), _STANDARD) - self._pinned
+        self._stays = keep.union(self._passed_numbers, _STANDARD) - self._pinned
+
+    def _hear_of_passed(self, eye: Eye | None) -> None:
+        from nonet import placing, telling
+
+        if eye is None:
+            self._passed = telling.passed(self._environ, os.getpid(), kernel.pidfd_id)
+        else:  # they were passed to the parent
+            self._passed = telling.passed(self._environ, eye.nonet, lambda: eye.pidfd_id)
+        self._passed_numbers = placing.passed(len(self._passed))
 
     def open(self, *, tie: bool = False) -> None:
         """Open what is granted, or nothing; `tie` is as in opening.open_all().
@@ -81,6 +96,12 @@ class Handover:
             )
             if why:
                 raise held.refused_grant(one.grant, why)
+        if self._grants:
+            self._number(inherited)
+
+    def _number(self, inherited: frozenset[int]) -> None:
+        from nonet import placing, telling
+
         numbers = placing.assign(
             self._grants, before=len(self._passed), in_use=inherited, kept=self._keep
         )
@@ -97,7 +118,7 @@ class Handover:
     def _require_open(self, fd: int) -> None:
         if held.is_inherited(fd):
             return
-        hint = WAS_PASSED if fd in placing.passed(len(self._passed)) else None
+        hint = WAS_PASSED if fd in self._passed_numbers else None
         if fd in _STANDARD:
             hint = GIVE_SOMETHING.format(fd=fd)
         raise NonetError(f"hand over descriptor {fd}", NOT_OPEN, hint)
@@ -106,6 +127,8 @@ class Handover:
         """Bring the descriptors to their numbers. Raises NonetError."""
         if not self._placed:
             return
+        from nonet import placing
+
         if _STANDARD_ERROR in self._pinned:
             move_standard_error(self.numbers)
         pairs = list(zip(self._opened, self._placed, strict=True))
@@ -115,6 +138,10 @@ class Handover:
 
     def tell(self, argv: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
         """Return PROGRAM's arguments and its environment; say which ports the kernel chose."""
+        if not (self._placed or self._told):
+            return list(argv), list(self._environ)
+        from nonet import telling
+
         for placed in self._placed:
             if placed.port is not None:
                 label = placed.name or f"descriptor {placed.fds[0]}"

@@ -22,7 +22,6 @@ HINTS = {
     errno.ENOENT: "the interpreter that its first line or its ELF header names is not there",
     errno.ENOEXEC: "a script needs a first line like #!/bin/sh",
 }
-_NO_SUCH_FILE = reason(OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
 
 def environment() -> list[bytes]:
@@ -44,7 +43,10 @@ def find(name: bytes, environ: Sequence[bytes]) -> bytes:
     Raises NotFoundError, or CannotExecuteError for what is there but no program.
     """
     if b"/" in name:
-        _check_executable(name)
+        try:
+            _check_executable(name)
+        except OSError as error:
+            raise NotFoundError(f"find {quote(name)}", reason(error)) from error
         return name
     path = next((v[5:] for v in environ if v.startswith(b"PATH=")), NO_PATH)
     refusal: CannotExecuteError | None = None
@@ -53,9 +55,10 @@ def find(name: bytes, environ: Sequence[bytes]) -> bytes:
         candidate = os.path.join(place or b".", name)
         try:
             _check_executable(candidate)
-        except NotFoundError as error:
-            if error.reason != _NO_SUCH_FILE:
-                hint = f"{quote(place)} in PATH: {error.reason}"
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            hint = f"{quote(place)} in PATH: {reason(error)}"
         except CannotExecuteError as error:
             refusal = error
         else:
@@ -64,11 +67,8 @@ def find(name: bytes, environ: Sequence[bytes]) -> bytes:
 
 
 def _check_executable(path: bytes) -> None:
-    try:
-        is_directory = stat.S_ISDIR(os.stat(path).st_mode)
-    except OSError as error:
-        raise NotFoundError(f"find {quote(path)}", reason(error)) from error
-    if is_directory:
+    """Raise CannotExecuteError for what is no program, OSError for what cannot be seen."""
+    if stat.S_ISDIR(os.stat(path).st_mode):
         raise CannotExecuteError(f"execute {quote(path)}", "is a directory")
     if not os.access(path, os.X_OK, effective_ids=True):
         raise CannotExecuteError(f"execute {quote(path)}", "permission denied")

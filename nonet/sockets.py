@@ -7,7 +7,6 @@ import _socket  # the sockets alone: the socket module costs eight times as much
 import errno
 import os
 import stat
-import struct
 import time
 
 from nonet import kernel
@@ -136,10 +135,12 @@ def _connect(one: _socket.socket, where: Where, timeout: float) -> None:
         one.settimeout(timeout)
         one.connect(where)
         return
+    from struct import pack  # which no other grant needs
+
     # Without blocking, AF_UNIX does not wait for a listener whose queue is full (unix(7)).
     seconds, part = divmod(timeout, 1)
     for wait in ((int(seconds), int(part * 1e6)), (0, 0)):
-        one.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, struct.pack("ll", *wait))
+        one.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, pack("ll", *wait))
         if wait != (0, 0):
             try:
                 one.connect(where)

@@ -7,30 +7,41 @@ negative". Nothing here decides anything.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
+
+from nonet.kernel.c import (
+    addressof,
+    byref,
+    c_char_p,
+    c_int,
+    c_long,
+    c_uint64,
+    c_ulong,
+    get_errno,
+    libc,
+    sizeof,
+)
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-libc = ctypes.CDLL(None, use_errno=True)
 _syscall = libc.syscall
-_syscall.restype = ctypes.c_long
+_syscall.restype = c_long
 
 
 def checked(result: int) -> int:
     """Return the result of a function of libc's. Raises OSError if it is negative."""
     if result < 0:
-        number = ctypes.get_errno()
+        number = get_errno()
         raise OSError(number, os.strerror(number))
     return result
 
 
 def syscall(number: int, *arguments: int) -> int:
     """syscall(2): any call, by its number, without pointers to anything. Raises OSError."""
-    return checked(_syscall(ctypes.c_long(number), *map(ctypes.c_ulong, arguments)))
+    return checked(_syscall(c_long(number), *map(c_ulong, arguments)))
 
 
 # --- landlock(7); the same numbers on every architecture, since 5.13 ---
@@ -43,39 +54,31 @@ _RULE_PATH_BENEATH = 1  # LANDLOCK_RULE_PATH_BENEATH
 _RESTRICT_SELF_TSYNC = 1 << 3  # LANDLOCK_RESTRICT_SELF_TSYNC, ABI 8
 
 
-class RulesetAttr(ctypes.Structure):
+class RulesetAttr:
     """struct landlock_ruleset_attr: what a ruleset handles.
 
     Older kernels know fewer members and take the others as long as they are 0.
     """
 
-    _fields_ = (("fs", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
-    fs: int
-    net: int
-    scoped: int
+    __slots__ = ("fs", "net", "scoped")
+
+    def __init__(self, fs: int, net: int, scoped: int) -> None:
+        self.fs = fs
+        self.net = net
+        self.scoped = scoped
 
 
 def landlock_abi() -> int:
     """Return the Landlock ABI version. Raises OSError (ENOSYS, EOPNOTSUPP) without Landlock."""
-    return checked(
-        _syscall(
-            ctypes.c_long(_LANDLOCK_CREATE_RULESET),
-            None,
-            ctypes.c_size_t(0),
-            ctypes.c_uint32(_CREATE_RULESET_VERSION),
-        )
-    )
+    version = c_int(_CREATE_RULESET_VERSION)
+    return checked(_syscall(c_long(_LANDLOCK_CREATE_RULESET), None, c_ulong(0), version))
 
 
 def landlock_create_ruleset(attr: RulesetAttr) -> int:
     """landlock_create_ruleset(2): return a descriptor, close-on-exec. Raises OSError."""
+    struct = (c_uint64 * 3)(attr.fs, attr.net, attr.scoped)
     return checked(
-        _syscall(
-            ctypes.c_long(_LANDLOCK_CREATE_RULESET),
-            ctypes.byref(attr),
-            ctypes.c_size_t(ctypes.sizeof(attr)),
-            ctypes.c_uint32(0),
-        )
+        _syscall(c_long(_LANDLOCK_CREATE_RULESET), struct, c_ulong(sizeof(struct)), c_int(0))
     )
 
 
@@ -85,11 +88,11 @@ def landlock_add_path_rule(ruleset_fd: int, access: int, parent_fd: int) -> None
     attr = access.to_bytes(8, sys.byteorder) + parent_fd.to_bytes(4, sys.byteorder)
     checked(
         _syscall(
-            ctypes.c_long(_LANDLOCK_ADD_RULE),
-            ctypes.c_int(ruleset_fd),
-            ctypes.c_int(_RULE_PATH_BENEATH),
+            c_long(_LANDLOCK_ADD_RULE),
+            c_int(ruleset_fd),
+            c_int(_RULE_PATH_BENEATH),
             attr,
-            ctypes.c_uint32(0),
+            c_int(0),
         )
     )
 
@@ -99,8 +102,8 @@ def landlock_restrict_self(ruleset_fd: int, *, threads: bool = False) -> None:
 
     Raises OSError (E2BIG: 16 domains are the most).
     """
-    flags = ctypes.c_uint32(_RESTRICT_SELF_TSYNC if threads else 0)
-    checked(_syscall(ctypes.c_long(_LANDLOCK_RESTRICT_SELF), ctypes.c_int(ruleset_fd), flags))
+    flags = c_int(_RESTRICT_SELF_TSYNC if threads else 0)
+    checked(_syscall(c_long(_LANDLOCK_RESTRICT_SELF), c_int(ruleset_fd), flags))
 
 
 # --- seccomp(2), since 3.17 ---
@@ -117,12 +120,6 @@ _SECCOMP = {
 }
 
 
-class _SockFprog(ctypes.Structure):
-    """struct sock_fprog."""
-
-    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
-
 def seccomp_number(machine: str) -> int:
     """Return the number of seccomp(2) for this process on a machine that _SECCOMP names."""
     return _SECCOMP[machine, sys.maxsize > 2**32]
@@ -135,16 +132,10 @@ def seccomp_set_mode_filter(number: int, code: bytes, flags: int = 0) -> int:
     with FLAG_TSYNC the thread that has a filter of its own, and then none has the new one.
     Raises OSError.
     """
-    array = ctypes.create_string_buffer(code, len(code))
-    program = _SockFprog(len(code) // 8, ctypes.addressof(array))
-    return checked(
-        _syscall(
-            ctypes.c_long(number),
-            ctypes.c_uint(_SET_MODE_FILTER),
-            ctypes.c_uint(_FLAG_SPEC_ALLOW | flags),
-            ctypes.byref(program),
-        )
-    )
+    instructions = (c_uint64 * (len(code) // 8)).from_buffer_copy(code)
+    program = (c_ulong * 2)(len(instructions), addressof(instructions))  # struct sock_fprog
+    flags |= _FLAG_SPEC_ALLOW
+    return checked(_syscall(c_long(number), c_int(_SET_MODE_FILTER), c_int(flags), program))
 
 
 _PR_SET_NO_NEW_PRIVS = 38  # include/uapi/linux/prctl.h, since 3.5
@@ -155,17 +146,11 @@ def set_no_new_privs() -> None:
 
     A plain run needs nothing else of python-prctl, which costs as much to import as ctypes.
     """
-    zero = ctypes.c_ulong(0)
-    checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), zero, zero, zero))
+    zero = c_ulong(0)
+    checked(libc.prctl(_PR_SET_NO_NEW_PRIVS, c_ulong(1), zero, zero, zero))
 
 
 # --- resource limits: the resource module refuses numbers that it does not know ---
-
-
-class _Rlimit64(ctypes.Structure):
-    """struct rlimit64."""
-
-    _fields_ = (("cur", ctypes.c_uint64), ("max", ctypes.c_uint64))
 
 
 def prlimit64(resource: int, limits: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -173,10 +158,10 @@ def prlimit64(resource: int, limits: tuple[int, int] | None = None) -> tuple[int
 
     Raises OSError.
     """
-    before = _Rlimit64()
-    after = ctypes.byref(_Rlimit64(*limits)) if limits else None
-    checked(libc.prlimit64(0, ctypes.c_int(resource), after, ctypes.byref(before)))
-    return before.cur, before.max
+    before = (c_uint64 * 2)()  # struct rlimit64
+    after = (c_uint64 * 2)(*limits) if limits else None
+    checked(libc.prlimit64(0, c_int(resource), after, before))
+    return before[0], before[1]
 
 
 # --- what the process holds ---
@@ -197,9 +182,9 @@ def is_tied(fd: int) -> bool:
 
 
 def _option(fd: int, option: int) -> int:
-    value = ctypes.c_int()
-    length = ctypes.c_uint(ctypes.sizeof(value))
-    checked(libc.getsockopt(fd, SOL_SOCKET, option, ctypes.byref(value), ctypes.byref(length)))
+    value = c_int()
+    length = c_int(sizeof(value))
+    checked(libc.getsockopt(fd, SOL_SOCKET, option, byref(value), byref(length)))
     return value.value
 
 
@@ -217,8 +202,8 @@ def pidfd_id() -> int | None:
     except OSError:
         return None
     try:
-        found = (ctypes.c_long * 32)()  # struct statfs: f_type, and more than the rest of it
-        checked(libc.fstatfs(fd, ctypes.byref(found)))
+        found = (c_long * 32)()  # struct statfs: f_type, and more than the rest of it
+        checked(libc.fstatfs(fd, byref(found)))
         return os.fstat(fd).st_ino if found[0] == _PID_FS_MAGIC else None
     except OSError:
         return None
@@ -234,11 +219,11 @@ def select(fd: int) -> int:
 
     A number beyond the kernel's table of descriptors is passed over (BUGS there).
     """
-    word, bit = divmod(fd, 8 * ctypes.sizeof(ctypes.c_ulong))
-    numbers = (ctypes.c_ulong * (word + 1))()  # fd_set
+    word, bit = divmod(fd, 8 * sizeof(c_ulong))
+    numbers = (c_ulong * (word + 1))()  # fd_set
     numbers[word] = 1 << bit
-    at_once = (ctypes.c_long * 2)()  # struct timeval
-    return checked(libc.select(fd + 1, numbers, None, None, ctypes.byref(at_once)))
+    at_once = (c_long * 2)()  # struct timeval
+    return checked(libc.select(fd + 1, numbers, None, None, byref(at_once)))
 
 
 def close_others(stays: frozenset[int]) -> None:
@@ -254,7 +239,9 @@ def close_others(stays: frozenset[int]) -> None:
 
 def environ() -> list[bytes]:
     """Return the environment that the C library has, string by string (environ(7))."""
-    strings = ctypes.POINTER(ctypes.c_char_p).in_dll(libc, "environ")
+    import ctypes  # where there is no /proc, nothing else tells
+
+    strings = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
     count = 0
     while strings and strings[count] is not None:
         count += 1
@@ -267,6 +254,6 @@ def execve(path: bytes, argv: Sequence[bytes], environ: Sequence[bytes]) -> Call
     os.execve(3) cannot say two variables of one name, or a string without "=".
     That function allocates nothing and returns only by raising OSError.
     """
-    arguments = (ctypes.c_char_p * (len(argv) + 1))(*argv, None)
-    variables = (ctypes.c_char_p * (len(environ) + 1))(*environ, None)
+    arguments = (c_char_p * (len(argv) + 1))(*argv, None)
+    variables = (c_char_p * (len(environ) + 1))(*environ, None)
     return lambda: checked(libc.execve(path, arguments, variables))

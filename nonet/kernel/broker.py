@@ -11,11 +11,13 @@ import os
 import select
 import struct
 
-from nonet.kernel import LO, SOL_SOCKET, calls, checked, libc, seccomp_set_mode_filter
+from nonet.kernel import LO, SOL_SOCKET, calls, checked, seccomp_set_mode_filter
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+libc = ctypes.CDLL(None, use_errno=True)
 
 # include/uapi/linux/seccomp.h; ioctl numbers of x86 and ARM
 _RECV, _SEND, _ID_VALID, _ADDFD, _SET_FLAGS = (
