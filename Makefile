@@ -141,7 +141,6 @@ test-kernels: $(VENV)/test-tools-installed $(VENV)/nonet-installed
 
 bench: $(VENV)/nonet-installed
 	@$(VENV)/bin/python bench/run.py
-	@$(VENV)/bin/python bench/cost.py
 
 # dpkg-buildpackage leaves what it makes in the folder above. -d: nothing is compiled, so
 # that it takes no compiler. The same files make the same package: no time of its own.

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `make bench` runs: how long it takes to start a program, bare, under nonet, under peers.
+"""What `make bench` runs: what it costs to be limited, beside the bare program and peers.
 
-Every round runs each row once, so that a busy moment of the machine falls on all of
-them; the table gives medians and each row's ratio to the bare program.
+One table. Every round does each row in each column, so that a busy moment of the machine
+falls on all of them; the table gives medians, each with its ratio to the bare program.
+Everything stays on loopback.
 """
 
 from __future__ import annotations
 
 import resource
-import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -16,86 +17,92 @@ import tempfile
 import time
 from pathlib import Path
 
+from launchers import BARE, FILTER, Launcher, launchers
+from memory import left_behind
+from rows import PYTHON, ROWS, Row
+from table import print_table
+
 ROUNDS = 31
-GRANTS = (1, 4, 10, 100, 1000)
-FROZEN = (0, 4, 100)  # grants in a frozen file
-NONET = str(Path(sys.executable).with_name("nonet"))
-TRUE = shutil.which("true") or "/bin/true"
+SECONDS = 480  # no round is begun after that time
+SOURCE = Path(__file__).with_name("work.c")
 
-PEERS = {
-    "setpriv": ["setpriv", "--no-new-privs"],
-    "unshare -Urn": ["unshare", "--user", "--map-root-user", "--net"],
-    "bwrap": ["bwrap", "--dev-bind", "/", "/", "--unshare-net"],
-    "firejail": ["firejail", "--quiet", "--noprofile", "--net=none"],
-    "systemd-run": ["systemd-run", "--quiet", "--pipe", "--wait", "-p", "PrivateNetwork=yes"],
-}
+Taken = dict[tuple[str, int, str], list[float]]  # nanoseconds, as in table.Medians
 
 
-def granting(count: int) -> list[str]:
-    """Return options that open so many sockets, and close whatever else is inherited."""
-    return ["-x", *(w for n in range(count) for w in ("-l", f"n{n}=unix:@nonet-bench-{n}"))]
+def command(name: str, launcher: Launcher, row: Row, work: str) -> list[str] | None:
+    """Return what is run for a row in a column; None: that cannot be."""
+    if (row is PYTHON and name != BARE) or (row.makes and not launcher.sockets):
+        return None
+    if row.words:
+        filtered = name == FILTER  # by the work itself
+        started = () if filtered else (work, *(("lo",) if launcher.lo else ()))
+        before = launcher.command(row.options if launcher.options else ())
+        return [*before, *started, *row.words]
+    if name == FILTER or (row.options and not launcher.options):
+        return None
+    return [*launcher.command(row.options), *row.program]
 
 
-def rows(folder: str) -> dict[str, list[str]]:
-    """Return the command of each row; peers that do not work here are left out, and said so."""
-    found = {
-        "true": [TRUE],
-        "python -c pass": [sys.executable, "-c", "pass"],
-        "nonet": [NONET, TRUE],
-        "nonet --allow none": [NONET, "--allow", "none", TRUE],
-    }
-    for count in GRANTS:
-        found[f"nonet, grants: {count}"] = [NONET, *granting(count), TRUE]
-    for count in FROZEN:
-        file = f"{folder}/frozen-{count}"
-        options = granting(count) if count else []
-        subprocess.run([NONET, "--freeze", file, *options, TRUE], check=True)
-        found[f"frozen, grants: {count}" if count else "frozen"] = [file]
-    for name, words in PEERS.items():
-        if not shutil.which(words[0]):
-            print(f"{name}: not installed")
-        elif tried([*words, TRUE]):
-            found[name] = [*words, TRUE]
-        else:
-            print(f"{name}: does not work here")
-    return found
+def run(words: list[str], row: Row, work: str) -> list[float]:
+    """Return what the work prints, or how long it takes. Raises CalledProcessError if it fails."""
+    if not row.words:
+        start = time.perf_counter_ns()
+        subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
+        return [time.perf_counter_ns() - start]
+    if not row.peer:
+        said = subprocess.check_output(words, stdin=subprocess.DEVNULL)
+        return [float(word) for word in said.split()]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        held = socket.create_connection(listener.getsockname())
+        other, _ = listener.accept()
+    with held, other:
+        peer = subprocess.Popen([work, row.peer, "0"], stdin=other.fileno())
+        other.close()
+        said = subprocess.check_output(words, stdin=held.fileno())
+    peer.wait()
+    return [float(word) for word in said.split()]
 
 
-def tried(command: list[str]) -> bool:
-    """Return whether a command works."""
-    ended = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True)
-    return ended.returncode == 0
-
-
-def timed(command: list[str]) -> float:
-    """Return the seconds that a command takes. Raises CalledProcessError if it fails."""
-    start = time.perf_counter()
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    return time.perf_counter() - start
+def measure(columns: dict[str, Launcher], work: str) -> tuple[Taken, int]:
+    """Do every row in every column, in turn. Return what it took, and how many rounds it was."""
+    plan = [
+        (row, [(name, command(name, launcher, row, work)) for name, launcher in columns.items()])
+        for row in ROWS
+    ]
+    taken: Taken = {}
+    end = time.monotonic() + SECONDS
+    for number in range(ROUNDS):
+        if time.monotonic() > end:
+            return taken, number
+        for place, (row, commands) in enumerate(plan):
+            shown = f"\rround {number + 1} of {ROUNDS}, row {place + 1:2}"
+            print(shown, end="", file=sys.stderr, flush=True)
+            for _ in range(row.again):
+                for column, words in commands:
+                    if words is None:
+                        continue
+                    said = run(words, row, work)
+                    for which, name in row.names.items():
+                        taken.setdefault((name, which, column), []).append(said[which])
+    return taken, ROUNDS
 
 
 def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     with tempfile.TemporaryDirectory() as folder:
-        measure(rows(folder))
-
-
-def measure(commands: dict[str, list[str]]) -> None:
-    """Print the medians of commands that are run in turn."""
-    times: dict[str, list[float]] = {name: [] for name in commands}
-    for number in range(ROUNDS):
-        print(f"\rround {number + 1} of {ROUNDS}", end="", file=sys.stderr, flush=True)
-        for name, command in commands.items():
-            times[name].append(timed(command))
-    print(file=sys.stderr)
-    medians = {name: statistics.median(taken) for name, taken in times.items()}
-    beside = [name for name in ("true", "python -c pass", "unshare -Urn") if name in medians]
-    heads = "".join(f" {'to ' + name.split()[0]:>10}" for name in beside)
-    print(f"{'start-up, median of ' + str(ROUNDS):28} {'ms':>8}{heads}")
-    for name, median in medians.items():
-        ratios = "".join(f" {median / medians[other]:10.2f}" for other in beside)
-        print(f"{name:28} {median * 1e3:8.2f}{ratios}")
+        work = f"{folder}/work"
+        subprocess.run(["cc", "-O2", "-pthread", "-o", work, SOURCE, "-lm"], check=True)  # noqa: S607
+        columns = launchers(folder, work)
+        taken, rounds = measure(columns, work)
+        print(file=sys.stderr)
+        echo = Row({}, words=("echo", "0"))
+        beside = [
+            left_behind(command(name, launcher, echo, work) or [], work)
+            for name, launcher in columns.items()
+        ]
+    medians = {key: statistics.median(times) for key, times in taken.items()}
+    print_table(medians, list(columns), beside, f"median of {rounds} rounds")
 
 
 main()
