@@ -86,7 +86,11 @@ def start(
     return kind(ours) if said == READY else said.decode() or "it could not be started"
 
 
-def _serve(orders: _socket.socket) -> None:
+def enter(orders: _socket.socket) -> Listener | None:
+    """Go to a namespace of one's own, and say so. Return the listener that orders are about.
+
+    None: there is no such namespace, which has been said, or nobody orders.
+    """
     from nonet.kernel import broker as look
 
     try:
@@ -96,12 +100,16 @@ def _serve(orders: _socket.socket) -> None:
         one.close()
     except OSError as error:
         orders.send(f"no empty network namespace can be had ({reason(error)})".encode())
-        return
+        return None
     orders.send(READY)
     fd = look.receive_descriptor(orders)
-    if fd is None:
+    return None if fd is None else look.Listener(fd)
+
+
+def _serve(orders: _socket.socket) -> None:
+    listener = enter(orders)
+    if listener is None:
         return
-    listener = look.Listener(fd)
     while said := orders.recv(_MOST):
         call_id, family, type_, protocol, user = _ORDER.unpack(said)
         owner = user - 1 if user else None

@@ -9,10 +9,12 @@ import select
 import struct
 
 from nonet import kernel
-from nonet.errors import reason
-from nonet.kernel import broker as look
 from nonet.limiting import born, empty
 from nonet.report.resolver import Resolver
+
+TYPE_CHECKING = False  # as in nonet.limiting.filter
+if TYPE_CHECKING:
+    from nonet.kernel.broker import Listener
 
 # What is ordered, the call that it is about, the socket, and a number: its owner, or an errno.
 _ORDER = struct.Struct("=cQiiiq")
@@ -95,22 +97,13 @@ class Apart(empty.Empty):
 
 def serve(orders: _socket.socket) -> None:
     """Be the process in the namespace, until nobody orders any more."""
-    try:
-        look.leave_network()
-        one = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
-        look.set_up_lo(one)
-        one.close()
-    except OSError as error:
-        orders.send(f"no empty network namespace can be had ({reason(error)})".encode())
-        return
-    orders.send(empty.READY)
-    fd = look.receive_descriptor(orders)
-    if fd is not None:
-        _Serving(orders, look.Listener(fd)).run()
+    listener = empty.enter(orders)
+    if listener is not None:
+        _Serving(orders, listener).run()
 
 
 class _Serving:
-    def __init__(self, orders: _socket.socket, listener: look.Listener) -> None:
+    def __init__(self, orders: _socket.socket, listener: Listener) -> None:
         self._orders = orders
         self._listener = listener
         self._resolver = Resolver()
