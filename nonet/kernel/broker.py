@@ -146,6 +146,20 @@ def connect(fd: int, address: bytes) -> None:
     checked(libc.connect(fd, address, ctypes.c_uint(len(address))))
 
 
+_SO_ATTACH_FILTER, _SO_LOCK_FILTER = 26, 44  # socket(7)
+
+
+def filter_socket(one: _socket.socket, code: bytes) -> None:
+    """Let a socket hear only what a filter (struct sock_filter[]) takes, for good.
+
+    Raises OSError.
+    """
+    array = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(array))  # struct sock_fprog
+    one.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    one.setsockopt(SOL_SOCKET, _SO_LOCK_FILTER, 1)
+
+
 # --- a look into another process ---
 
 _SCM_RIGHTS = 1

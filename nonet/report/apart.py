@@ -8,8 +8,8 @@ import os
 import select
 import struct
 
-from nonet import kernel
 from nonet.limiting import born, empty
+from nonet.report.bait import Maker
 from nonet.report.resolver import Resolver
 
 TYPE_CHECKING = False  # as in nonet.limiting.filter
@@ -22,7 +22,6 @@ _MAKE, _BAIT, _ANSWER_AT, _SETTLE = b"m", b"b", b"a", b"s"
 _DONE = struct.Struct("=cQ")
 _DONE_WITH, _ASKED = b"d", b"q"
 _MOST = 4096
-_NO_DEVICE = 2**31 - 1  # no device has this index
 
 
 class Apart(empty.Empty):
@@ -106,6 +105,7 @@ class _Serving:
     def __init__(self, orders: _socket.socket, listener: Listener) -> None:
         self._orders = orders
         self._listener = listener
+        self._maker = Maker()
         self._resolver = Resolver()
         self._servers: dict[int, _socket.socket] = {}
         self._poll = select.poll()
@@ -161,11 +161,9 @@ class _Serving:
     def _give_bait(self, call_id: int, family: int, type_: int, protocol: int, error: int) -> int:
         kind = born.Kind(family, type_, protocol)
         try:
-            one = _socket.socket(family, type_, protocol)
+            one = self._maker.make(kind)
         except OSError:
             return 0
-        if kind.base == born.STREAM:  # no other bait can be reached with it, nor reach it
-            one.setsockopt(kernel.SOL_SOCKET, kernel.SO_BINDTOIFINDEX, _NO_DEVICE)
         inode = os.fstat(one.fileno()).st_ino
         born.hand(self._listener, call_id, one, kind, error)
         return inode

@@ -63,6 +63,7 @@ class Held:
 
     def __init__(self, listener: Listener, call: Call) -> None:
         self._call = call
+        self._address: bytes | None = None
         self.fd = _duplicate(listener, call)
         self.identity = (0, 0, 0)
         if self.fd is not None:
@@ -103,7 +104,15 @@ class Held:
         return self.is_inet and look.network_cookie(self.fd or 0) != cookie
 
     def address(self) -> bytes:
-        """Return the address that the call names: empty if none, or out of sight."""
+        """Return the address that the call names: empty if none, or out of sight.
+
+        It is read once: what is judged is what is used, whatever the caller writes there.
+        """
+        if self._address is None:
+            self._address = self._read_address()
+        return self._address
+
+    def _read_address(self) -> bytes:
         where, size = ADDRESSED.get(self._call.name or "", (None, None))
         if where is None or size is None or not self._call.args[where]:
             return b""

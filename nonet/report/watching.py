@@ -156,7 +156,7 @@ class Watching:
         try:
             if not self._apart.answer_at(attempt.address):
                 return False
-            look.connect(held.fd, held.address())  # in the empty namespace, whatever it says
+            look.connect(held.fd, held.address())  # in the empty namespace
         except OSError:
             return False
         who = process.of(call.thread, self._nonet)

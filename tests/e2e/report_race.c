@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Race the report's broker: one thread changes the address, one what the descriptor is, while
 // others connect and send. report_race SECONDS HOST PORT
-// Prints how often it tried, and how many sockets have a peer that is not a name server's.
+// Prints how often it tried, and how many sockets, streams and datagrams, have a peer that is
+// not a name server's.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -18,7 +19,7 @@ enum { PLACE = 200 }; // the descriptor that is fought over
 
 static struct sockaddr_in there, server, shared;
 static atomic_int over, fresh = -1;
-static atomic_long tries, reached;
+static atomic_long tries, streams, datagrams;
 
 static void *change_address(void *unused) {
     (void)unused;
@@ -27,6 +28,8 @@ static void *change_address(void *unused) {
         atomic_thread_fence(memory_order_seq_cst);
         usleep(1);
         memcpy(&shared, &server, sizeof shared);
+        atomic_thread_fence(memory_order_seq_cst);
+        usleep(1);
     }
     return NULL;
 }
@@ -44,13 +47,13 @@ static void *change_descriptor(void *unused) {
     return NULL;
 }
 
-static void look(int one) {
+static void look(int one, int kind) {
     struct sockaddr_in peer;
     socklen_t length = sizeof peer;
     if (getpeername(one, (void *)&peer, &length) == 0 && peer.sin_family == AF_INET) {
         send(one, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (peer.sin_port != htons(53))
-            reached++;
+            kind == SOCK_STREAM ? streams++ : datagrams++;
     }
 }
 
@@ -65,7 +68,7 @@ static void *try_it(void *kind) {
         connect(one, (void *)&shared, sizeof shared);
         sendto(PLACE, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT, (void *)&shared, sizeof shared);
         sendto(one, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT, (void *)&shared, sizeof shared);
-        look(one);
+        look(one, *(int *)kind);
         fresh = -1;
         close(one);
         tries++;
@@ -90,6 +93,6 @@ int main(int argc, char **argv) {
     over = 1;
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
-    printf("%ld %ld\n", tries, reached);
+    printf("%ld %ld %ld\n", tries, streams, datagrams);
     return 0;
 }
