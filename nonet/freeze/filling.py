@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from nonet.freeze.code import Label
-from nonet.freeze.saying import require
-from nonet.freeze.strings import begin, close, put_byte, put_number
+from nonet.freeze.saying import allocate
+from nonet.freeze.strings import NUMBER, begin, close, put_byte, put_number
 from nonet.freeze.variables import begins
 
 TYPE_CHECKING = False  # as in nonet.limiting.filter
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from nonet.freeze.frozen import Frozen
     from nonet.freeze.placing import Pairs
 
-_PROT_READ_WRITE, _MAP_PRIVATE_ANONYMOUS = 1 | 2, 0x02 | 0x20
-_NUMBER = 64  # bytes: of a number that is spelled
-
 
 def fill(code: Code, argv: Sequence[bytes], grants: Sequence[Frozen], pairs: Pairs) -> None:
     """Put numbers in the places of {NAME} in the arguments, frozen ones and further ones."""
@@ -27,7 +24,7 @@ def fill(code: Code, argv: Sequence[bytes], grants: Sequence[Frozen], pairs: Pai
         return
     for position, word in enumerate(argv[1:], 1):
         if any(b"{%s}" % name.encode() in word for name in named):
-            size = len(word) + word.count(b"{") * _NUMBER + 1
+            size = len(word) + word.count(b"{") * NUMBER + 1
             place = code.area(size)
             code.set(code.cell("argument"), code.text(word))
             begin(code, place, size)
@@ -43,8 +40,7 @@ def fill(code: Code, argv: Sequence[bytes], grants: Sequence[Frozen], pairs: Pai
         following = Label()
         code.do(measure)
         code.branch(code.cell("braces"), "==", 0, following)
-        code.syscall("mmap", 0, code.cell("size"), _PROT_READ_WRITE, _MAP_PRIVATE_ANONYMOUS, -1, 0)
-        require(code, "make the arguments")
+        allocate(code, "make the arguments", code.cell("size"))
         code.store(slot, 0, code.result)
         code.set(code.cell("at"), code.result)
         code.add(code.cell("end"), code.result, code.cell("size"))
@@ -68,7 +64,7 @@ def measure(code: Code) -> None:
         code.add(size, size, 1)
         with code.when(byte, "==", ord("{")):
             code.add(braces, braces, 1)
-            code.add(size, size, _NUMBER)
+            code.add(size, size, NUMBER)
 
 
 def _fill(code: Code, named: dict[str, Frozen], pairs: Pairs) -> None:

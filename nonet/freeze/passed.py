@@ -7,7 +7,7 @@ from nonet.errors import FAILED
 from nonet.freeze.code import Label
 from nonet.freeze.judging import ten_times
 from nonet.freeze.saying import begin_message, end, say_and_end
-from nonet.freeze.strings import begin, close, put, put_number, put_quoted
+from nonet.freeze.strings import NUMBER, begin, close, put, put_number, put_quoted
 from nonet.freeze.variables import find_variable
 
 TYPE_CHECKING = False  # as in nonet.limiting.filter
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 _PID_FS_MAGIC = 0x5049_4446  # include/uapi/linux/magic.h, since 6.9
 _INO, _STAT = 8, 256  # st_ino in struct stat; more than its size
 _MOST_DIGITS = 9
-_NUMBER = 64  # bytes: of a number that is spelled
 
 
 def read_passed(code: Code) -> None:
@@ -59,8 +58,8 @@ def is_spelled(code: Code) -> None:
     """See whether `found` points to `number` in decimal; if not, it is 0 afterwards."""
     cell = code.cell
     at, byte, other, string = cell("rest"), cell("byte"), cell("other"), cell("string")
-    spelled, differs, end_ = code.reserved("spelled", _NUMBER), Label(), Label()
-    begin(code, spelled, _NUMBER)
+    spelled, differs, end_ = code.reserved("spelled", NUMBER), Label(), Label()
+    begin(code, spelled, NUMBER)
     put_number(code, cell("number"))
     close(code)
     code.set(at, cell("found"))

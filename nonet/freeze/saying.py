@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _SIZE = 1 << 20  # bytes: of a message
 _ANY = -1
+_PROT_READ_WRITE, _MAP_PRIVATE_ANONYMOUS = 1 | 2, 0x02 | 0x20
 _HINT = "nonet: hint: "
 
 
@@ -122,6 +123,11 @@ def fail_of_errno(code: Code) -> None:
         code.jump(over)
         code.place(past)
     code.do(fail)
+
+
+def allocate(code: Code, what: str, size: Cell) -> None:
+    """Get so many bytes of memory, which are 0. Where there are none, say "cannot WHAT"."""
+    must(code, what, "mmap", 0, size, _PROT_READ_WRITE, _MAP_PRIVATE_ANONYMOUS, -1, 0)
 
 
 def say_and_end(code: Code, text: str, **numbers: Cell) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nonet.freeze.code import Cell, Code
 
 WHY = "(why)"
+NUMBER = 64  # bytes that a number fits in when it is spelled
 _LAST_ERRNO = 133
 _UNKNOWN = "unknown error"
 _SPELLED = {"\t": "t", "\n": "n", "\r": "r"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from nonet import placing, telling
 from nonet.freeze.code import Label
 from nonet.freeze.passed import ask_pidfd_id
-from nonet.freeze.saying import begin_message, must, say, say_and_end
+from nonet.freeze.saying import allocate, begin_message, say, say_and_end
 from nonet.freeze.staying import element
 from nonet.freeze.strings import begin, close, put, put_byte, put_filled, put_number
 from nonet.freeze.variables import is_called
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from nonet.freeze.frozen import Frozen, Held
     from nonet.freeze.placing import Pairs
 
-_PROT_READ_WRITE, _MAP_PRIVATE_ANONYMOUS = 1 | 2, 0x02 | 0x20
-_NUMBER, _NAMES = 64, 1 << 18  # bytes: of a variable that is a number, and of LISTEN_FDNAMES
+_NAMES = 1 << 18  # bytes of LISTEN_FDNAMES
 
 
 def say_ports(code: Code, grants: Sequence[Frozen], held: Held, pairs: Pairs) -> None:
@@ -87,10 +86,7 @@ def _make_room(code: Code, more: int) -> None:
         code.branch(variable, "==", 0, over)
     code.operate("-", size, entry, code.cell("envp"))
     code.add(size, size, 8 * more)
-    must(
-        code, "make the environment", "mmap",
-        0, size, _PROT_READ_WRITE, _MAP_PRIVATE_ANONYMOUS, -1, 0,
-    )  # fmt: skip
+    allocate(code, "make the environment", size)
     code.set(code.cell("environment"), code.result)
 
 

@@ -27,6 +27,8 @@ TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from nonet.kernel.c import Array
+
 _syscall = libc.syscall
 _syscall.restype = c_long
 
@@ -132,10 +134,15 @@ def seccomp_set_mode_filter(number: int, code: bytes, flags: int = 0) -> int:
     with FLAG_TSYNC the thread that has a filter of its own, and then none has the new one.
     Raises OSError.
     """
-    instructions = (c_uint64 * (len(code) // 8)).from_buffer_copy(code)
-    program = (c_ulong * 2)(len(instructions), addressof(instructions))  # struct sock_fprog
+    program, _instructions = sock_fprog(code)
     flags |= _FLAG_SPEC_ALLOW
     return checked(_syscall(c_long(number), c_int(_SET_MODE_FILTER), c_int(flags), program))
+
+
+def sock_fprog(code: bytes) -> tuple[Array[c_ulong], Array[c_uint64]]:
+    """Return struct sock_fprog, and what it points to, which is to be held as long."""
+    instructions = (c_uint64 * (len(code) // 8)).from_buffer_copy(code)
+    return (c_ulong * 2)(len(instructions), addressof(instructions)), instructions
 
 
 _PR_SET_NO_NEW_PRIVS = 38  # include/uapi/linux/prctl.h, since 3.5
@@ -239,13 +246,12 @@ def close_others(stays: frozenset[int]) -> None:
 
 def environ() -> list[bytes]:
     """Return the environment that the C library has, string by string (environ(7))."""
-    import ctypes  # where there is no /proc, nothing else tells
-
-    strings = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
-    count = 0
-    while strings and strings[count] is not None:
-        count += 1
-    return strings[:count] if count else []
+    place = c_ulong.in_dll(libc, "environ").value  # char **environ
+    strings: list[bytes] = []
+    while place and (string := c_char_p.from_address(place).value) is not None:
+        strings.append(string)
+        place += sizeof(c_char_p)
+    return strings
 
 
 def execve(path: bytes, argv: Sequence[bytes], environ: Sequence[bytes]) -> Callable[[], int]:

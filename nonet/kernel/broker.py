@@ -4,20 +4,18 @@
 from __future__ import annotations
 
 import _socket
-import ctypes
 import errno
 import fcntl
 import os
 import select
 import struct
 
-from nonet.kernel import LO, SOL_SOCKET, calls, checked, seccomp_set_mode_filter
+from nonet.kernel import LO, SOL_SOCKET, calls, checked, seccomp_set_mode_filter, sock_fprog
+from nonet.kernel.c import addressof, byref, c_char, c_int, c_long, c_uint64, c_ulong, libc
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-libc = ctypes.CDLL(None, use_errno=True)
 
 # include/uapi/linux/seccomp.h; ioctl numbers of x86 and ARM
 _RECV, _SEND, _ID_VALID, _ADDFD, _SET_FLAGS = (
@@ -138,12 +136,12 @@ class Listener:
 
 def bind(fd: int, address: bytes) -> None:
     """bind(2), the address byte for byte. Raises OSError."""
-    checked(libc.bind(fd, address, ctypes.c_uint(len(address))))
+    checked(libc.bind(fd, address, c_int(len(address))))
 
 
 def connect(fd: int, address: bytes) -> None:
     """connect(2), the address byte for byte. Raises OSError."""
-    checked(libc.connect(fd, address, ctypes.c_uint(len(address))))
+    checked(libc.connect(fd, address, c_int(len(address))))
 
 
 _SO_ATTACH_FILTER, _SO_LOCK_FILTER = 26, 44  # socket(7)
@@ -154,8 +152,7 @@ def filter_socket(one: _socket.socket, code: bytes) -> None:
 
     Raises OSError.
     """
-    array = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("@HP", len(code) // 8, ctypes.addressof(array))  # struct sock_fprog
+    program, _instructions = sock_fprog(code)
     one.setsockopt(SOL_SOCKET, _SO_ATTACH_FILTER, program)
     one.setsockopt(SOL_SOCKET, _SO_LOCK_FILTER, 1)
 
@@ -167,23 +164,13 @@ _PIDFD_GETFD = 438  # on every architecture, since 5.6
 _PIDFD_THREAD = os.O_EXCL  # since 6.9
 
 
-class _IoVec(ctypes.Structure):
-    """struct iovec."""
-
-    _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
-
-
 def read_memory(thread: int, address: int, size: int) -> bytes:
     """process_vm_readv(2): return what a thread's memory holds. Raises OSError."""
-    found = ctypes.create_string_buffer(size)
-    here = _IoVec(ctypes.addressof(found), size)
-    there = _IoVec(address, size)
-    count = checked(
-        libc.process_vm_readv(
-            thread, ctypes.byref(here), ctypes.c_ulong(1), ctypes.byref(there), ctypes.c_ulong(1),
-            ctypes.c_ulong(0),
-        )
-    )  # fmt: skip
+    found = (c_char * size)()
+    here = (c_ulong * 2)(addressof(found), size)  # struct iovec
+    there = (c_ulong * 2)(address, size)
+    one = c_ulong(1)
+    count = checked(libc.process_vm_readv(thread, here, one, there, one, c_ulong(0)))
     return found.raw[:count]
 
 
@@ -202,11 +189,7 @@ def _process_of(thread: int) -> int:
 
 def descriptor_of(pidfd: int, fd: int) -> int:
     """pidfd_getfd(2): return a duplicate of another process's descriptor. Raises OSError."""
-    return checked(
-        libc.syscall(
-            ctypes.c_long(_PIDFD_GETFD), ctypes.c_int(pidfd), ctypes.c_int(fd), ctypes.c_uint(0)
-        )
-    )
+    return checked(libc.syscall(c_long(_PIDFD_GETFD), c_int(pidfd), c_int(fd), c_int(0)))
 
 
 def send_descriptor(way: _socket.socket, fd: int) -> None:
@@ -234,10 +217,8 @@ _SO_NETNS_COOKIE = 71  # since 5.14
 
 def network_cookie(fd: int) -> int:
     """Return the number of a socket's network namespace. Raises OSError."""
-    value, length = ctypes.c_uint64(), ctypes.c_uint(8)
-    checked(
-        libc.getsockopt(fd, SOL_SOCKET, _SO_NETNS_COOKIE, ctypes.byref(value), ctypes.byref(length))
-    )
+    value, length = c_uint64(), c_int(8)
+    checked(libc.getsockopt(fd, SOL_SOCKET, _SO_NETNS_COOKIE, byref(value), byref(length)))
     return value.value
 
 
@@ -278,5 +259,5 @@ def add_address(fd: int, family: int, host: str, number: int) -> None:
 def fork_unwaited(machine: str) -> int:
     """clone(2) as fork(2), but wait(2) does not find the child without __WCLONE. Raises OSError."""
     number = {"x86_64": 56, "aarch64": 220}[machine]
-    zero = ctypes.c_ulong(0)
-    return checked(libc.syscall(ctypes.c_long(number), zero, zero, zero, zero, zero))
+    zero = c_ulong(0)
+    return checked(libc.syscall(c_long(number), zero, zero, zero, zero, zero))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The C library's functions, and the few C types that a launch needs for their arguments.
+"""The C library's functions, and the few C types that their arguments take.
 
 ctypes has all that and more, and takes longer to import than the rest of nonet. This is
-made of the parts that ctypes itself is made of, under the names that it gives them.
+made of the parts that ctypes itself is made of, under the names that it gives them. No other
+module imports either.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from _ctypes import addressof, byref, get_errno, sizeof
 
 TYPE_CHECKING = False  # typing costs more to import than this module does
 if TYPE_CHECKING:
-    from ctypes import CDLL, c_char_p, c_int, c_long, c_uint64, c_ulong
+    from ctypes import CDLL, Array, c_char, c_char_p, c_int, c_long, c_uint64, c_ulong
 else:
-    from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, _SimpleCData, dlopen
+    from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, Array, CFuncPtr, _SimpleCData, dlopen
 
     def _simple(name: str, code: str) -> type:
         """Return a type of one value, by its code in the struct module."""
         return type(name, (_SimpleCData,), {"_type_": code})
 
+    c_char = _simple("c_char", "c")
     c_int = _simple("c_int", "i")
     c_long = _simple("c_long", "l")
     c_ulong = _simple("c_ulong", "L")
@@ -41,8 +43,8 @@ else:
 
 
 __all__ = [
-    "addressof", "byref", "c_char_p", "c_int", "c_long", "c_uint64", "c_ulong", "get_errno", "libc",
-    "sizeof",
+    "Array", "addressof", "byref", "c_char", "c_char_p", "c_int", "c_long", "c_uint64", "c_ulong",
+    "get_errno", "libc", "sizeof",
 ]  # fmt: skip
 
 libc = CDLL(None, use_errno=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -61,6 +62,10 @@ PACKAGES = {
     "unshare": "util-linux",
     "wget": "wget",
 }
+
+# Only a machine that says what it is has none: whatever else lacks them fails.
+HAS_I386 = os.uname().machine != "aarch64"
+needs_i386 = pytest.mark.skipif(not HAS_I386, reason="aarch64 has no i386 system calls")
 
 WHEEL = "greet-1.0-py3-none-any.whl"
 GREETING = "hello from a wheel"

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from network import OUTSIDE4
-from programs import require
+from programs import HAS_I386, needs_i386, require
 from running import REACHED, Elsewhere, listener
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ int main(int count, char **words)
 """
 BUILDS = {"dynamic": (), "static": ("-static",)}
 BUILDS_32 = {"32-bit": ("-m32", "-DDIRECT"), "32-bit-static": ("-m32", "-DDIRECT", "-static")}
-if os.uname().machine == "x86_64":  # elsewhere gcc knows no -m32
+if HAS_I386:  # elsewhere gcc knows no -m32
     BUILDS |= BUILDS_32
 
 
@@ -139,11 +138,13 @@ def test_a_program_reaches_loopback_and_nothing_beyond(
         outside.accept()[0].close()
 
 
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="there is no socketcall(2) here")
+@needs_i386
 def test_a_c_library_that_uses_socketcall_gets_no_socket(machine: Machine, tmp_path: Path) -> None:
     """As the manual says of Debian's for i386: the arguments of socketcall(2) are in memory."""
     install(machine, build(tmp_path, "-m32"))
-    limited = machine.limited(["--allow", "loopback"], "./program", "1", "1", "1", OUTSIDE4, "1")
+    command = ("./program", "1", "1", "1", OUTSIDE4, "1")
+    assert machine.run(*command).stderr.endswith(b": Connection refused\n")  # that is, on port 1
+    limited = machine.limited(["--allow", "loopback"], *command)
     assert limited.returncode == 1
     assert b"socket" in limited.stderr
     assert limited.stderr.endswith(b": Operation not permitted\n")

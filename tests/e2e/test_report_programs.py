@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Machine
-from programs import python_with_pip, require
+from programs import needs_i386, python_with_pip, require
 from reports import TRY, report
 from running import fill
 
@@ -191,7 +191,7 @@ with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one:
     assert " tcp [2001:db8::7]:443 " in found.summary
 
 
-@pytest.mark.skipif("os.uname().machine != 'x86_64'", reason="i386 is x86-64's")
+@needs_i386
 def test_a_32_bit_program(machine: Machine) -> None:
     code = f"""{TRY}
 import array
