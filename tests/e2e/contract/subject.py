@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from errno import ENETUNREACH, EPERM
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,9 @@ class Subject:
             line = self.process.stdout.readline()
         if attempt.row == "reached":  # what the host answers to a call that nobody takes
             packets = [frame for frame in packets if not is_reset(frame)]
+        if self.level != BARE:  # a failure is to say what got out
+            for frame in packets:
+                print(f"{name}: {frame[:96].hex()}", file=sys.stderr)
         answer = json.loads(line) if line else {"odd": "the probe did not run"}
         if attempt.row == "held-steer" and attempt.hold:
             self.holdings[name].disconnect()  # what went astray is not sent again and again

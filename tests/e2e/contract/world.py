@@ -91,7 +91,7 @@ class World:
             "device": network.call(network.inside, lambda: socket.if_nametoindex("veth0")),
         }
         self._sockets: list[socket.socket] = []
-        self._stirred = False
+        self._stirred = True  # by who used the network before, and by what is held
         self._bound("tcp4", network.outside, socket.AF_INET, socket.SOCK_STREAM, (OUTSIDE4, 0))
         self._bound("tcp6", network.outside, socket.AF_INET6, socket.SOCK_STREAM, (OUTSIDE6, 0))
         self._bound("udp4", network.outside, socket.AF_INET, socket.SOCK_DGRAM, (OUTSIDE4, 0))
